@@ -1,0 +1,138 @@
+//! The HTTP surface every exporter needs: `/metrics`, `/-/healthy`, `/-/ready`, a landing page, and bounds on everything a
+//! client can hold.
+//!
+//! Invariant: no client, however slow, silent or malformed, keeps another one from its answer for longer than the time its own
+//! answer takes. Must not touch: what the metrics mean; they come from a closure. Binds only the addresses it was given.
+
+mod bind;
+mod connection;
+mod connections;
+mod landing;
+mod owner;
+mod query;
+mod routes;
+mod server;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use bytes::Bytes;
+
+pub use self::bind::{BindError, bind};
+pub use self::owner::PortOwner;
+pub use self::server::{Server, spawn};
+
+use crate::text::{CONTENT_TYPE_TEXT_0_0_4, NameFilter};
+
+/// The landing page at `/`. All text is escaped on the page.
+#[derive(Debug, Clone, Default)]
+pub struct Site {
+    /// Name of the program.
+    pub title: String,
+    /// One sentence on what it serves.
+    pub description: String,
+    /// Version of the program.
+    pub version: String,
+    /// Further links as (path or URL, text); `/metrics`, `/-/healthy` and `/-/ready` are always there.
+    pub links: Vec<(String, String)>,
+}
+
+/// What one scrape asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ScrapeRequest {
+    /// The samples asked for by `name[]`, percent-decoded.
+    pub names: NameFilter,
+}
+
+/// What a scrape is answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScrapeResponse {
+    /// 200 with a page. A body that several scrapes share is sent without being copied.
+    Metrics {
+        /// The exact Content-Type.
+        content_type: &'static str,
+        /// The page.
+        body: Bytes,
+    },
+    /// 503 with one line that says why there are no metrics.
+    Unavailable {
+        /// The reason; line breaks become blanks.
+        reason: String,
+    },
+}
+
+impl ScrapeResponse {
+    /// A page of text 0.0.4.
+    pub fn text(body: impl Into<Bytes>) -> ScrapeResponse {
+        ScrapeResponse::Metrics {
+            content_type: CONTENT_TYPE_TEXT_0_0_4,
+            body: body.into(),
+        }
+    }
+}
+
+/// Answers one scrape. May block: it runs on a thread of its own, on at most [`Limits::max_requests`] at once. The request has
+/// arrived by the time it is called. A panic answers 500 and is logged.
+pub type ScrapeFn = dyn Fn(&ScrapeRequest) -> ScrapeResponse + Send + Sync;
+
+/// Says whether the program is ready, or in one line why it is not. May block, like [`ScrapeFn`].
+pub type ReadyFn = dyn Fn() -> Result<(), String> + Send + Sync;
+
+/// What the server serves.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// The landing page.
+    pub site: Site,
+    /// Answers `/metrics`.
+    pub metrics: Arc<ScrapeFn>,
+    /// Answers `/-/ready`: 200, or 503 with the reason.
+    pub ready: Arc<ReadyFn>,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("site", &self.site)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bounds of the server. The defaults suit a daemon; a program that is not about serving lowers `max_connections`, since each
+/// one holds a file descriptor.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Scrapes computed at once; further ones get 503 with Retry-After. 0 = no bound. Default 40.
+    pub max_requests: usize,
+    /// Connections at once; for one more, the one that was longest without a request is dropped. At least 1. Default 512.
+    pub max_connections: usize,
+    /// Bytes of a request's line and headers; beyond it 431. Default 16 KiB.
+    pub max_head_bytes: usize,
+    /// Headers of a request; beyond it 431. Default 64.
+    pub max_headers: usize,
+    /// From the connection's begin, or on a kept one from the first byte of the request, to the end of its headers and body.
+    /// Default 5 s.
+    pub head_timeout: Duration,
+    /// How long a connection is kept between requests. Default 75 s, so that scrapes once a minute reuse theirs.
+    pub idle_timeout: Duration,
+    /// From a response's begin until the client has taken all of it. Default 30 s.
+    pub write_timeout: Duration,
+    /// Bytes of finished responses that wait for their readers (a shared body counts once); beyond it the reader that is
+    /// longest at it is dropped. Default 256 MiB.
+    pub max_unread_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_requests: 40,
+            max_connections: 512,
+            max_head_bytes: 16 << 10,
+            max_headers: 64,
+            head_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
+            max_unread_bytes: 256 << 20,
+        }
+    }
+}

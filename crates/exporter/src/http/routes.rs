@@ -1,0 +1,253 @@
+//! What each path answers.
+//!
+//! Invariant: every request gets an answer, GET and HEAD the same headers; the program's closures run on other threads and
+//! their panics end here. Must not touch: sockets.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body, Incoming};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, spawn_blocking};
+use tracing::error;
+
+use super::connections::{Connections, Place};
+use super::{Endpoint, Limits, ScrapeRequest, ScrapeResponse, landing, query};
+
+/// A request's body is read and ignored up to here, so that the connection can be kept; nothing here takes a longer one.
+const REQUEST_BODY_MAX_BYTES: u64 = 64 << 10;
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD");
+
+/// The answering side of the server.
+pub(super) struct Routes {
+    endpoint: Endpoint,
+    connections: Arc<Connections>,
+    landing_page: Bytes,
+    max_requests: usize,
+    scrapes: Option<Arc<Semaphore>>,
+}
+
+impl Routes {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        limits: &Limits,
+        connections: Arc<Connections>,
+    ) -> Arc<Routes> {
+        let scrapes =
+            (limits.max_requests > 0).then(|| Arc::new(Semaphore::new(limits.max_requests)));
+        let landing_page = Bytes::from(landing::page(&endpoint.site));
+        Arc::new(Routes {
+            endpoint,
+            connections,
+            landing_page,
+            max_requests: limits.max_requests,
+            scrapes,
+        })
+    }
+
+    /// Answer one request; the place follows its phases.
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        place: Arc<Place>,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        let (head, body) = request.into_parts();
+        let complete = read_body(body, &place).await;
+        place.serving();
+        let reply = self.route(&head.method, &head.uri).await;
+        let close = !complete || self.connections.is_draining();
+        place.writing(&reply.body);
+        // hyper sends the head alone where the request was HEAD.
+        Ok(reply.into_response(close))
+    }
+
+    async fn route(&self, method: &Method, uri: &Uri) -> Reply {
+        let path = uri.path();
+        if !matches!(
+            path,
+            "/" | "/metrics" | "/-/healthy" | "/-/ready" | "/favicon.ico"
+        ) {
+            let paths = "not found; there are /, /metrics, /-/healthy and /-/ready\n";
+            return Reply::plain(StatusCode::NOT_FOUND, paths);
+        }
+        if method != Method::GET && method != Method::HEAD {
+            let reply = Reply::plain(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method not allowed; GET and HEAD are\n",
+            );
+            return reply.with(header::ALLOW, ALLOWED);
+        }
+        match path {
+            "/metrics" => {
+                self.metrics(ScrapeRequest {
+                    names: query::names(uri.query()),
+                })
+                .await
+            }
+            "/-/ready" => self.ready().await,
+            "/-/healthy" => Reply::plain(StatusCode::OK, "healthy\n"),
+            "/favicon.ico" => Reply::plain(StatusCode::NO_CONTENT, ""),
+            _ => Reply::new(StatusCode::OK, HTML, self.landing_page.clone()).with(
+                header::CONTENT_SECURITY_POLICY,
+                HeaderValue::from_static(landing::CONTENT_SECURITY_POLICY),
+            ),
+        }
+    }
+
+    async fn metrics(&self, request: ScrapeRequest) -> Reply {
+        let permit = match &self.scrapes {
+            None => None,
+            Some(scrapes) => match Arc::clone(scrapes).try_acquire_owned() {
+                Ok(permit) => Some(permit),
+                Err(_) => return self.busy(),
+            },
+        };
+        let metrics = Arc::clone(&self.endpoint.metrics);
+        // The permit goes with the work, not with the connection: a client that hangs up does not end the work.
+        let scrape = spawn_blocking(move || {
+            let _permit = permit;
+            metrics(&request)
+        });
+        match scrape.await {
+            Ok(ScrapeResponse::Metrics { content_type, body }) => {
+                Reply::new(StatusCode::OK, content_type, body)
+            }
+            Ok(ScrapeResponse::Unavailable { reason }) => Reply::plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("no metrics: {}\n", one_line(&reason)),
+            ),
+            Err(error) => failed("scrape", error),
+        }
+    }
+
+    fn busy(&self) -> Reply {
+        let text = format!(
+            "busy: {} scrapes are under way, which is the limit; try again\n",
+            self.max_requests
+        );
+        Reply::plain(StatusCode::SERVICE_UNAVAILABLE, text)
+            .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    async fn ready(&self) -> Reply {
+        let ready = Arc::clone(&self.endpoint.ready);
+        match spawn_blocking(move || ready()).await {
+            Ok(Ok(())) => Reply::plain(StatusCode::OK, "ready\n"),
+            Ok(Err(reason)) => Reply::plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("not ready: {}\n", one_line(&reason)),
+            ),
+            Err(error) => failed("readiness check", error),
+        }
+    }
+}
+
+fn failed(what: &'static str, error: JoinError) -> Reply {
+    let reason = match error.try_into_panic() {
+        Ok(panic) => panic_text(panic.as_ref()),
+        Err(cancelled) => cancelled.to_string(),
+    };
+    error!(
+        what,
+        reason, "a request failed inside the program; it was answered with 500"
+    );
+    Reply::plain(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        format!("the {what} failed inside the program; its log says why\n"),
+    )
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("panic without a text").to_string()
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
+}
+
+/// Read and ignore a request's body; whether all of it came.
+async fn read_body(body: Incoming, place: &Place) -> bool {
+    if body.is_end_stream() {
+        return true;
+    }
+    if body.size_hint().lower() > REQUEST_BODY_MAX_BYTES {
+        return false;
+    }
+    place.reading_body();
+    let mut body = pin!(body);
+    let mut read_bytes = 0;
+    while read_bytes <= REQUEST_BODY_MAX_BYTES {
+        match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+            None => return true,
+            Some(Err(_)) => return false,
+            Some(Ok(frame)) => read_bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+        }
+    }
+    false
+}
+
+/// An answer before it is HTTP.
+struct Reply {
+    status: StatusCode,
+    content_type: &'static str,
+    body: Bytes,
+    headers: HeaderMap,
+}
+
+impl Reply {
+    fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+        Reply {
+            status,
+            content_type,
+            body: body.into(),
+            headers: HeaderMap::new(),
+        }
+    }
+
+    fn plain(status: StatusCode, text: impl Into<Bytes>) -> Reply {
+        Reply::new(status, PLAIN, text)
+    }
+
+    fn with(mut self, name: HeaderName, value: HeaderValue) -> Reply {
+        self.headers.insert(name, value);
+        self
+    }
+
+    fn into_response(self, close: bool) -> Response<Full<Bytes>> {
+        let length = self.body.len();
+        let mut response = Response::new(Full::new(self.body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        *headers = self.headers;
+        // 204 has neither a type nor a length.
+        if self.status != StatusCode::NO_CONTENT {
+            let content_type =
+                HeaderValue::from_str(self.content_type).unwrap_or(HeaderValue::from_static(PLAIN));
+            headers.insert(header::CONTENT_TYPE, content_type);
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+        if close {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
