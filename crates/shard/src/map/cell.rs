@@ -1,0 +1,124 @@
+//! One value and its timestamp: 16 bytes in a shard, or in memory while there is no shard.
+//!
+//! Invariant: no addition and no set is lost or counted twice, whatever runs beside it, the move of a value from memory into a
+//! shard included. A cell in memory that has been moved is *sealed*: it refuses every later call, whose caller then finds the new
+//! cell. Only memory cells are sealed; a shard's cell never holds the seal. No unsafe code, no I/O, no clock.
+
+use crate::loom::{AtomicU64, Ordering};
+
+/// What a sealed cell holds: a NaN with a payload that nothing else makes, because arguments that are NaN are replaced by the
+/// canonical one before they are stored or added, and sums keep its payload.
+const SEAL_BITS: u64 = 0x7ff8_0000_5ea1_ed00;
+
+/// One value and its timestamp, as they stand in a shard.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Cell {
+    /// Bits of an f64.
+    value: AtomicU64,
+    /// Bits of an f64: unix seconds of the last set in the mostrecent modes, else 0.
+    timestamp: AtomicU64,
+}
+
+// loom's atomics are larger than the words they stand for.
+#[cfg(not(loom))]
+const _: () = assert!(
+    size_of::<Cell>() == crate::layout::VALUE_LEN_BYTES + crate::layout::TIMESTAMP_LEN_BYTES
+        && align_of::<Cell>() == 8,
+    "a cell is the last 16 bytes of an entry"
+);
+
+impl Cell {
+    /// A cell in memory.
+    pub fn new(value: f64, timestamp: f64) -> Cell {
+        Cell {
+            value: AtomicU64::new(Self::canonical(value).to_bits()),
+            timestamp: AtomicU64::new(timestamp.to_bits()),
+        }
+    }
+
+    /// Adds `v`; false if the cell is sealed and nothing was added.
+    #[inline]
+    #[must_use]
+    pub fn add(&self, v: f64) -> bool {
+        let v = Self::canonical(v);
+        self.replace(|bits| (f64::from_bits(bits) + v).to_bits())
+    }
+
+    /// Stores `v`; false if the cell is sealed and nothing was stored.
+    #[inline]
+    #[must_use]
+    pub fn set(&self, v: f64) -> bool {
+        // A plain store could overwrite the seal, and the value would be lost with the cell.
+        let bits = Self::canonical(v).to_bits();
+        self.replace(|_| bits)
+    }
+
+    /// Stores `v` and the time at which it was true; false if the cell is sealed and nothing was stored. The caller holds the
+    /// slot's lock, so that no other pair comes between the two stores.
+    #[must_use]
+    pub fn set_with_timestamp(&self, v: f64, unix_seconds: f64) -> bool {
+        if !self.set(v) {
+            return false;
+        }
+        // Release: pairs with the Acquire in `load`, so that who sees the new time sees the new value.
+        self.timestamp
+            .store(unix_seconds.to_bits(), Ordering::Release);
+        true
+    }
+
+    /// The value; none if the cell is sealed.
+    #[inline]
+    pub fn value(&self) -> Option<f64> {
+        let bits = self.value.load(Ordering::Relaxed);
+        (bits != SEAL_BITS).then(|| f64::from_bits(bits))
+    }
+
+    /// Value and timestamp; none if the cell is sealed. The value is at least as new as the timestamp.
+    pub fn load(&self) -> Option<(f64, f64)> {
+        // Acquire: pairs with the Release in `set_with_timestamp` and `store`.
+        let timestamp = f64::from_bits(self.timestamp.load(Ordering::Acquire));
+        self.value().map(|value| (value, timestamp))
+    }
+
+    /// Overwrites both words. For a cell that nobody else has yet, and for a shard's cell in which a stranger left the seal.
+    pub fn store(&self, value: f64, timestamp: f64) {
+        self.value
+            .store(Self::canonical(value).to_bits(), Ordering::Relaxed);
+        // Release: pairs with the Acquire in `load`.
+        self.timestamp.store(timestamp.to_bits(), Ordering::Release);
+    }
+
+    /// Takes the value and the timestamp out for good. None if they were taken before.
+    pub(super) fn seal(&self) -> Option<(f64, f64)> {
+        // Relaxed: the exchange takes exactly one value out of the word's order of modifications, so an addition is either in it
+        // or finds the seal; everything else about the move is ordered by the process-wide lock and by the slot's pointer.
+        let bits = self.value.swap(SEAL_BITS, Ordering::Relaxed);
+        let timestamp = f64::from_bits(self.timestamp.load(Ordering::Relaxed));
+        (bits != SEAL_BITS).then(|| (f64::from_bits(bits), timestamp))
+    }
+
+    /// The same value, with the one NaN that we write.
+    #[inline]
+    pub fn canonical(v: f64) -> f64 {
+        if v.is_nan() { f64::NAN } else { v }
+    }
+
+    /// Relaxed throughout: a word is a whole value by itself, and nobody infers other memory from it.
+    #[inline]
+    fn replace(&self, next: impl Fn(u64) -> u64) -> bool {
+        let mut bits = self.value.load(Ordering::Relaxed);
+        while bits != SEAL_BITS {
+            match self.value.compare_exchange_weak(
+                bits,
+                next(bits),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(now) => bits = now,
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,134 @@
+//! A part of a shard, mapped for writing, for as long as the process lives.
+//!
+//! Invariant: a segment's memory is readable and writable from the moment it is mapped to the end of the process. It is never
+//! unmapped; in a fork's child its place is taken by private memory, so that a pointer into it stays valid there and reaches
+//! nobody else's file. Must not know what a series is.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+
+use super::cell::Cell;
+use crate::loom::{AtomicU64, Ordering};
+
+/// Bytes of a word; everything in a shard is aligned to it.
+const WORD_LEN_BYTES: usize = size_of::<AtomicU64>();
+
+const _: () = assert!(
+    cfg!(target_endian = "little"),
+    "values are stored as native words, and the format is little-endian"
+);
+
+/// Consecutive bytes of a shard, mapped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Segment {
+    /// The bytes. Whoever else has the file mapped is another process; inside this one they are reached as atomics only.
+    words: &'static [AtomicU64],
+    /// Where they stand in the file.
+    file_offset_bytes: usize,
+}
+
+impl Segment {
+    /// Maps `len_bytes` of `file` from `file_offset_bytes` on, shared and writable, and faults the pages in. The file has blocks
+    /// for all of it: writing a page that the disk has no room for would be SIGBUS.
+    ///
+    /// # Errors
+    /// The system's answer; also when a page could not be made writable, which would have been SIGBUS at its first use.
+    pub(crate) fn map(
+        file: BorrowedFd<'_>,
+        file_offset_bytes: usize,
+        len_bytes: usize,
+    ) -> io::Result<Segment> {
+        let offset = libc::off_t::try_from(file_offset_bytes).map_err(io::Error::other)?;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory; a wrong descriptor, offset or
+        // length is an error that is checked below.
+        let base = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                len_bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                offset,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        if let Err(error) = populate(base, len_bytes) {
+            // SAFETY: exactly the mapping made above, which nobody has a pointer into yet.
+            unsafe { libc::munmap(base, len_bytes) };
+            return Err(error);
+        }
+        // SAFETY: `base` is page-aligned and `len_bytes` long, and stays mapped for ever (module invariant); any bits are a valid
+        // AtomicU64; this process reaches the memory through atomics only.
+        let words = unsafe {
+            std::slice::from_raw_parts(base.cast::<AtomicU64>(), len_bytes / WORD_LEN_BYTES)
+        };
+        Ok(Segment {
+            words,
+            file_offset_bytes,
+        })
+    }
+
+    /// The cell at this offset of the file, if all its 16 bytes are inside the segment and it is aligned.
+    pub(crate) fn cell(&self, file_offset_bytes: usize) -> Option<&'static Cell> {
+        let offset = file_offset_bytes.checked_sub(self.file_offset_bytes)?;
+        if offset % WORD_LEN_BYTES != 0 {
+            return None;
+        }
+        let index = offset / WORD_LEN_BYTES;
+        let pair = self.words.get(index..index.checked_add(2)?)?;
+        // SAFETY: `pair` is two words that live for ever, aligned to 8; a cell is `repr(C)` of two such words (asserted where it
+        // is defined), both atomic, so sharing them is sound.
+        Some(unsafe { &*pair.as_ptr().cast::<Cell>() })
+    }
+
+    /// Publishes how many bytes of the file are in use. On the file's first segment only, where the header is.
+    pub(crate) fn publish_used(&self, used_len_bytes: u32) {
+        debug_assert_eq!(
+            self.file_offset_bytes, 0,
+            "the header is in the first segment"
+        );
+        if let Some(header) = self.words.first() {
+            // The header is the length in four bytes and four zero bytes: one word. Release: pairs with the reader's read of the
+            // length before it reads entries, in whatever process; the entry's bytes are there before the length says so.
+            header.store(u64::from(used_len_bytes), Ordering::Release);
+        }
+    }
+
+    /// Puts private zeros in the place of the file: in a fork's child, because two processes that add to one cell lose counts, and
+    /// for a file that was deleted long ago, to give its memory back.
+    pub(crate) fn let_go(&self) {
+        let len_bytes = size_of_val(self.words);
+        // SAFETY: exactly the range of our own mapping, replaced by memory that is as long, readable and writable, so every
+        // reference into it stays valid; zero is a valid word; a thread that is in there at this moment faults and then finds the
+        // new page. On failure the old mapping stays as it was, and no slot leads to it.
+        unsafe {
+            libc::mmap(
+                self.words.as_ptr().cast_mut().cast(),
+                len_bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,
+                -1,
+                0,
+            )
+        };
+    }
+}
+
+/// Makes every page present and writable now, so that no first use of one can fault.
+fn populate(base: *mut libc::c_void, len_bytes: usize) -> io::Result<()> {
+    // SAFETY: a range that we have just mapped; populating changes no content.
+    let status = unsafe { libc::madvise(base, len_bytes, libc::MADV_POPULATE_WRITE) };
+    if status == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // A page that cannot be written would have been SIGBUS later.
+        Some(libc::EFAULT | libc::EHWPOISON) => Err(error),
+        // A kernel before 5.14 does not know the call: the pages fault in at first use, and their blocks are reserved.
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,95 @@
+//! Where an entry's value is at the moment: a pointer to its cell, empty until the first touch and again after a fork.
+//!
+//! Invariant: the pointer is null or was made from a `&'static Cell`. Pointers change only under the writer's process-wide lock
+//! (or in a fork's child, which has one thread).
+
+use std::ptr;
+
+use super::cell::Cell;
+use crate::loom::{AtomicBool, AtomicPtr, Ordering, wait_a_moment};
+
+/// The current cell of one entry.
+#[derive(Debug)]
+pub struct CellSlot {
+    cell: AtomicPtr<Cell>,
+    /// Held while a value and its timestamp are stored as a pair. Not a std mutex: a fork's child must be able to open it.
+    pair_locked: AtomicBool,
+}
+
+impl CellSlot {
+    /// A slot without a cell.
+    pub fn empty() -> CellSlot {
+        CellSlot {
+            cell: AtomicPtr::new(ptr::null_mut()),
+            pair_locked: AtomicBool::new(false),
+        }
+    }
+
+    /// The current cell, if there is one.
+    #[inline]
+    pub fn cell(&self) -> Option<&'static Cell> {
+        // Acquire: pairs with the Release in `point_to`, so that the cell's first value is seen with the pointer.
+        let cell = self.cell.load(Ordering::Acquire);
+        // SAFETY: null gives none. Otherwise it was made from a `&'static Cell` (`point_to` takes nothing else), so it is
+        // aligned, points to a cell that lives for ever, and every access to a cell is atomic.
+        unsafe { cell.as_ref() }
+    }
+
+    /// Makes `cell` the current one. What the last one held stays in it.
+    pub fn point_to(&self, cell: &'static Cell) {
+        // Release: pairs with the Acquire in `cell`. The cast to `*mut` only suits AtomicPtr; nobody writes through it.
+        self.cell
+            .store(ptr::from_ref(cell).cast_mut(), Ordering::Release);
+    }
+
+    /// Moves the value out of the current cell, which must be in memory, into `to`, which nobody else has yet, and makes that the
+    /// current one. Whoever still holds the old cell finds it sealed.
+    pub fn move_to(&self, to: &'static Cell) {
+        let _pair = self.lock_pair();
+        // The value is in `to` before anybody can reach it, and no call can reach the old cell any more: nothing is lost between
+        // the two and nothing is counted twice.
+        if let Some((value, timestamp)) = self.cell().and_then(Cell::seal) {
+            to.store(value, timestamp);
+        }
+        self.point_to(to);
+    }
+
+    /// Stores a value and its time as a pair; false if there is no cell or it was sealed.
+    #[must_use]
+    pub fn set_with_timestamp(&self, v: f64, unix_seconds: f64) -> bool {
+        let _pair = self.lock_pair();
+        self.cell()
+            .is_some_and(|cell| cell.set_with_timestamp(v, unix_seconds))
+    }
+
+    /// Forgets the cell. In a fork's child only: whoever held the lock on the pair does not exist there.
+    pub fn forget_in_child(&self) {
+        self.cell.store(ptr::null_mut(), Ordering::Relaxed);
+        self.pair_locked.store(false, Ordering::Relaxed);
+    }
+
+    fn lock_pair(&self) -> PairGuard<'_> {
+        // Acquire: pairs with the Release when the guard is dropped.
+        while self
+            .pair_locked
+            .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            wait_a_moment();
+        }
+        PairGuard {
+            locked: &self.pair_locked,
+        }
+    }
+}
+
+struct PairGuard<'a> {
+    locked: &'a AtomicBool,
+}
+
+impl Drop for PairGuard<'_> {
+    fn drop(&mut self) {
+        // Release: pairs with the Acquire in `lock_pair`.
+        self.locked.store(false, Ordering::Release);
+    }
+}

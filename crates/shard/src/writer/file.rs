@@ -1,0 +1,317 @@
+//! One shard that this process writes: created under a hidden name, grown by reserved blocks, appended to, never shortened.
+//!
+//! Invariant: every byte that is mapped has a block on the disk, so no store into it can be SIGBUS for want of space; a reader
+//! that opens the file by its name sees a whole header and whole entries at every instant. Errors leave the file as it was.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use rustix::process::Resource;
+use thiserror::Error;
+
+use crate::file::READ_LEN_MAX_BYTES;
+use crate::key::{Key, KeyError};
+use crate::layout::{HEADER_LEN_BYTES, encode_entry, entry_len_bytes, value_offset_bytes};
+use crate::map::cell::Cell;
+use crate::map::segment::Segment;
+use crate::name::ShardName;
+
+/// A new shard's length: most processes have few series of a kind, and a directory of many processes is mostly first pages.
+const FIRST_LEN_BYTES: usize = 4096;
+
+/// A shard doubles until it grows by this much at a time, so that a large one does not reserve as much again for one entry.
+const GROWTH_MAX_BYTES: usize = 1 << 20;
+
+/// Longest shard that we write: what a reader reads. Bounds the damage when a program leaks label values.
+const LEN_MAX_BYTES: usize = READ_LEN_MAX_BYTES;
+
+const _: () = assert!(
+    LEN_MAX_BYTES <= i32::MAX as usize,
+    "the used length is an i32"
+);
+
+/// Why a value cannot be put into a shard. It goes into memory instead.
+#[derive(Debug, Error)]
+pub(super) enum WriteError {
+    #[error("{}: cannot create or open the directory", .path.display())]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("{}: cannot create the shard", .path.display())]
+    Create { path: PathBuf, source: io::Error },
+    #[error("{}: cannot reserve {len_bytes} bytes", .path.display())]
+    Reserve {
+        path: PathBuf,
+        len_bytes: usize,
+        source: io::Error,
+    },
+    #[error("{}: cannot map the shard", .path.display())]
+    Map { path: PathBuf, source: io::Error },
+    #[error("{}: cannot write an entry", .path.display())]
+    Append { path: PathBuf, source: io::Error },
+    #[error("{}: the process may write files of {limit_bytes} bytes only; raise RLIMIT_FSIZE (ulimit -f)", .path.display())]
+    SizeLimit { path: PathBuf, limit_bytes: u64 },
+    #[error(
+        "{}: {LEN_MAX_BYTES} bytes are full; further series stay in memory, look for a label with unbounded values", .path.display()
+    )]
+    Full { path: PathBuf },
+    #[error("{}: a series that no reader would accept stays in memory", .path.display())]
+    Key { path: PathBuf, source: KeyError },
+    #[error(
+        "cannot register the fork handler, without which a forked child would write into this process's shards"
+    )]
+    ForkHandler { source: io::Error },
+}
+
+impl WriteError {
+    /// Whether trying again later can help without anybody's doing.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, WriteError::Full { .. } | WriteError::Key { .. })
+    }
+}
+
+/// A shard that is open for writing.
+#[derive(Debug)]
+pub(super) struct WriterFile {
+    path: PathBuf,
+    /// Open for as long as the file is ours: others tell by it that the writer lives. None in a fork's child.
+    descriptor: Option<OwnedFd>,
+    used_len_bytes: usize,
+    len_bytes: usize,
+    /// In the order of the file. The first begins with the header; each further one begins a page before the end of the one
+    /// before it, so that no cell straddles two.
+    segments: Vec<Segment>,
+}
+
+impl WriterFile {
+    /// Creates the shard `name` in `dir`, which is the directory at `dir_path`, without entries.
+    pub(super) fn create(
+        dir: BorrowedFd<'_>,
+        dir_path: &Path,
+        name: &ShardName,
+    ) -> Result<WriterFile, WriteError> {
+        let file_name = name.file_name();
+        let hidden = format!(".{file_name}.new");
+        let path = dir_path.join(&file_name);
+        let flags = OFlags::RDWR
+            | OFlags::CREATE
+            | OFlags::EXCL
+            | OFlags::NOFOLLOW
+            | OFlags::NONBLOCK
+            | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(dir, &hidden, flags, Mode::from_raw_mode(0o666));
+        let opened = match open() {
+            // Nobody else makes a name with our random instance in it: it is left from an attempt that failed.
+            Err(Errno::EXIST) => {
+                rustix::fs::unlinkat(dir, &hidden, AtFlags::empty()).and_then(|()| open())
+            }
+            result => result,
+        };
+        let descriptor = opened.map_err(|errno| WriteError::Create {
+            path: path.clone(),
+            source: errno.into(),
+        })?;
+        let mut file = WriterFile {
+            path,
+            descriptor: Some(descriptor),
+            used_len_bytes: HEADER_LEN_BYTES,
+            len_bytes: 0,
+            segments: Vec::new(),
+        };
+        let ready = file
+            .extend_to(FIRST_LEN_BYTES.max(rustix::param::page_size()))
+            .and_then(|()| file.show(dir, &hidden, &file_name));
+        match ready {
+            Ok(()) => Ok(file),
+            Err(error) => {
+                // Best effort: a hidden file that stays is never read by anybody.
+                let _ = rustix::fs::unlinkat(dir, &hidden, AtFlags::empty());
+                file.let_go();
+                Err(error)
+            }
+        }
+    }
+
+    /// Appends an entry with its first value and publishes it.
+    pub(super) fn append(
+        &mut self,
+        key: &str,
+        value: f64,
+        timestamp: f64,
+    ) -> Result<&'static Cell, WriteError> {
+        Key::check(key.as_bytes()).map_err(|source| WriteError::Key {
+            path: self.path.clone(),
+            source,
+        })?;
+        let offset = self.used_len_bytes;
+        let end = offset + entry_len_bytes(key.len());
+        if end > LEN_MAX_BYTES {
+            return Err(WriteError::Full {
+                path: self.path.clone(),
+            });
+        }
+        if end > self.len_bytes {
+            self.grow_to_hold(end)?;
+        }
+        self.check_size_limit(end)?;
+        // By a system call and not through the mapping: its failure is an error, that of a store is SIGBUS. Both are one page cache.
+        self.write_entry(&encode_entry(key.as_bytes(), value, timestamp), offset)?;
+        let value_offset = offset + value_offset_bytes(key.len());
+        let Some(cell) = self
+            .segments
+            .iter()
+            .rev()
+            .find_map(|segment| segment.cell(value_offset))
+        else {
+            return Err(self.map_error(io::Error::other("the entry is in no segment")));
+        };
+        self.publish_used(end)?;
+        Ok(cell)
+    }
+
+    /// Whether somebody deleted the file, so that no reader can find it any more.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.descriptor
+            .as_ref()
+            .and_then(|descriptor| rustix::fs::fstat(descriptor).ok())
+            .is_some_and(|stat| stat.st_nlink == 0)
+    }
+
+    /// Lets go of the file, descriptor and mappings: cells that somebody may still hold lead to private memory from now on. For
+    /// a fork's child and for a shard that was deleted long ago. Allocates nothing.
+    pub(super) fn let_go(&mut self) {
+        for segment in &self.segments {
+            segment.let_go();
+        }
+        drop(self.descriptor.take());
+    }
+
+    /// Makes the file long enough for `end`: twice as long, or just enough if the disk has no room for more.
+    fn grow_to_hold(&mut self, end: usize) -> Result<(), WriteError> {
+        let just_enough = end.next_multiple_of(rustix::param::page_size());
+        let roomy = (self.len_bytes + self.len_bytes.min(GROWTH_MAX_BYTES)).max(just_enough);
+        match self.extend_to(roomy) {
+            Err(_) if just_enough < roomy => self.extend_to(just_enough),
+            result => result,
+        }
+    }
+
+    /// Reserves blocks up to `len_bytes` and maps them.
+    fn extend_to(&mut self, len_bytes: usize) -> Result<(), WriteError> {
+        self.check_size_limit(len_bytes)?;
+        let page = rustix::param::page_size();
+        // The last page that is mapped already is mapped again, for the cell that straddles its end.
+        let from = self.len_bytes.saturating_sub(page) / page * page;
+        reserve_blocks(self.descriptor()?, self.len_bytes, len_bytes).map_err(|source| {
+            WriteError::Reserve {
+                path: self.path.clone(),
+                len_bytes: len_bytes - self.len_bytes,
+                source,
+            }
+        })?;
+        let segment = Segment::map(self.descriptor()?, from, len_bytes - from)
+            .map_err(|source| self.map_error(source))?;
+        self.segments.push(segment);
+        if self.len_bytes == 0 {
+            self.publish_used(HEADER_LEN_BYTES)?;
+        }
+        self.len_bytes = len_bytes;
+        Ok(())
+    }
+
+    /// Gives the file, which has a header by now, the name that readers look for, unless that name is taken.
+    fn show(&self, dir: BorrowedFd<'_>, hidden: &str, file_name: &str) -> Result<(), WriteError> {
+        let renamed =
+            match rustix::fs::renameat_with(dir, hidden, dir, file_name, RenameFlags::NOREPLACE) {
+                // Some file systems cannot rename without replacing; none replaces with a link.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                    rustix::fs::linkat(dir, hidden, dir, file_name, AtFlags::empty())
+                        .and_then(|()| rustix::fs::unlinkat(dir, hidden, AtFlags::empty()))
+                }
+                result => result,
+            };
+        renamed.map_err(|errno| WriteError::Create {
+            path: self.path.clone(),
+            source: errno.into(),
+        })
+    }
+
+    fn publish_used(&mut self, used_len_bytes: usize) -> Result<(), WriteError> {
+        let (Some(header), Ok(used)) = (self.segments.first(), u32::try_from(used_len_bytes))
+        else {
+            return Err(self.map_error(io::Error::other("the header is in no segment")));
+        };
+        header.publish_used(used);
+        self.used_len_bytes = used_len_bytes;
+        Ok(())
+    }
+
+    /// The kernel answers a write beyond RLIMIT_FSIZE with SIGXFSZ, which ends the process; what a process does with that signal
+    /// is not ours to choose.
+    fn check_size_limit(&self, end: usize) -> Result<(), WriteError> {
+        match rustix::process::getrlimit(Resource::Fsize).current {
+            Some(limit_bytes) if end as u64 > limit_bytes => Err(WriteError::SizeLimit {
+                path: self.path.clone(),
+                limit_bytes,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn descriptor(&self) -> Result<BorrowedFd<'_>, WriteError> {
+        self.descriptor
+            .as_ref()
+            .map(AsFd::as_fd)
+            .ok_or_else(|| self.map_error(io::Error::other("the shard is the parent process's")))
+    }
+
+    fn write_entry(&self, entry: &[u8], offset: usize) -> Result<(), WriteError> {
+        write_at(self.descriptor()?, entry, offset).map_err(|source| WriteError::Append {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    fn map_error(&self, source: io::Error) -> WriteError {
+        WriteError::Map {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+/// Gives the bytes from `from` to `to` of the file blocks on the disk.
+fn reserve_blocks(file: BorrowedFd<'_>, from: usize, to: usize) -> io::Result<()> {
+    let reserved = rustix::io::retry_on_intr(|| {
+        rustix::fs::fallocate(
+            file,
+            FallocateFlags::empty(),
+            from as u64,
+            (to - from) as u64,
+        )
+    });
+    match reserved {
+        // A file system that cannot reserve gets the zeros themselves.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+            const ZEROS: [u8; FIRST_LEN_BYTES] = [0; FIRST_LEN_BYTES];
+            for offset in (from..to).step_by(ZEROS.len()) {
+                write_at(file, &ZEROS[..ZEROS.len().min(to - offset)], offset)?;
+            }
+            Ok(())
+        }
+        result => Ok(result?),
+    }
+}
+
+fn write_at(file: BorrowedFd<'_>, bytes: &[u8], offset: usize) -> io::Result<()> {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        let offset = (offset + written) as u64;
+        match rustix::io::retry_on_intr(|| rustix::io::pwrite(file, rest, offset))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => written += count,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! One process's writer: series whose values live in shards that outlast the process.
+//!
+//! Invariant: nothing here fails, panics, or blocks a call on an entry that exists. What cannot be written is kept in memory and
+//! moves into a shard, exactly, as soon as that works. Touches its own files only, never another process's.
+//!
+//! - [`series`]: the hot path.
+//! - [`touch`]: everything else a call can lead to, under one process-wide lock.
+//! - [`state`]: a writer's entries and where each value is.
+//! - [`shards`]: directory, files and sidecar of a writer; what is wrong with them.
+//! - [`file`]: one shard.
+//! - [`recovery`]: the background thread.
+//! - [`fork`]: what a forked child must not share.
+
+mod file;
+mod fork;
+mod recovery;
+mod series;
+mod shards;
+mod state;
+mod touch;
+mod trouble;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::key::Key;
+use crate::name::{FileKind, WriterId};
+
+pub use series::Series;
+
+/// What a process says of itself in its sidecar.
+#[derive(Debug, Clone, Default)]
+pub struct ProcessInfo {
+    /// Program name, such as `shadow-session`.
+    pub program: String,
+    /// Its version.
+    pub version: String,
+    /// What it runs as, in the program's own words.
+    pub mode: String,
+    /// For the daemon's table of sessions; names are label names.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// When the entries of a series come into being.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Create {
+    /// At once, with the value 0: counters, histograms, summaries.
+    AtZero,
+    /// With the first value that is stored: gauges, for which a zero would be a claim.
+    OnFirstTouch,
+}
+
+/// One entry with its present value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// Type and gauge mode.
+    pub kind: FileKind,
+    /// What it is a value of.
+    pub key: Arc<Key>,
+    /// The value.
+    pub value: f64,
+    /// Unix seconds of the last set in the mostrecent modes; else 0.
+    pub timestamp: f64,
+}
+
+/// Where a writer's values go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriterStatus {
+    /// Into the shards of `id` in `dir`.
+    Healthy {
+        /// Absolute path of the directory.
+        dir: PathBuf,
+        /// The ID in the names of new shards. It changes when shards were deleted or the directory was replaced, and in a
+        /// forked child.
+        id: WriterId,
+    },
+    /// Into memory, all of them or some; they move into shards as soon as that works.
+    Degraded {
+        /// Since when.
+        since: SystemTime,
+        /// Path first, then what the system said.
+        reason: String,
+    },
+    /// Into memory, on purpose: [`Writer::in_memory`].
+    InMemory,
+}
+
+/// One process's writer. It lives until the process ends, its files and mappings with it; copies are the same writer.
+///
+/// **Fork.** A forked child goes on with the same handles and writes its own shards, from zero, from its first touch on; what the
+/// parent had counted stays the parent's. This rests on `pthread_atfork`: a child made by raw `clone` or `fork` system calls
+/// shares the parent's cells, and counts are lost; that is unsupported. A writer in memory is copied by a fork with its values,
+/// as all memory is.
+///
+/// **Signals.** No call may be made from a signal handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Writer {
+    index: usize,
+}
+
+impl Writer {
+    /// A writer of shards in `dir`, which is created if it is missing.
+    ///
+    /// Never fails: while anything does not work (no directory, no permission, no space), values are kept in memory, `status`
+    /// says so, and a background thread tries again once a second.
+    pub fn open(dir: &Path, info: ProcessInfo) -> Writer {
+        // A later change of the working directory must not move the shards. It fails for an empty path and a lost working
+        // directory only, and opening what is left then says what is wrong.
+        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
+        Writer {
+            index: touch::add_writer(Some((dir, info))),
+        }
+    }
+
+    /// A writer without files: the same cells, in memory.
+    pub fn in_memory() -> Writer {
+        Writer {
+            index: touch::add_writer(None),
+        }
+    }
+
+    /// The entries of these keys, in their order. A key that this writer has in this kind already keeps its value, so there is
+    /// one entry for each.
+    pub fn series(&self, kind: FileKind, keys: Vec<Key>, create: Create) -> Series {
+        touch::series(self.index, kind, keys, create)
+    }
+
+    /// All entries that exist, in the order in which their series were made.
+    pub fn snapshot(&self) -> Vec<Snapshot> {
+        touch::snapshot(self.index)
+    }
+
+    /// Where values go at the moment.
+    pub fn status(&self) -> WriterStatus {
+        touch::status(self.index)
+    }
+}

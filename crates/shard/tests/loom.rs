@@ -1,0 +1,182 @@
+//! Every interleaving of the hot path with itself and with the move of a value out of memory into a shard, checked by loom on
+//! the cell and slot types that are shipped. Run with
+//! `RUSTFLAGS="--cfg loom" cargo test -p metricsd-shard --release --test loom`; without that flag the file is empty.
+#![cfg(loom)]
+
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+use metricsd_shard::{Cell, CellSlot};
+
+/// A slot and the writers' lock: what a series' call has in hand.
+struct Entry {
+    slot: CellSlot,
+    writers: Mutex<()>,
+}
+
+impl Entry {
+    fn in_memory(value: f64, timestamp: f64) -> Arc<Entry> {
+        let slot = CellSlot::empty();
+        slot.point_to(cell(value, timestamp));
+        Arc::new(Entry {
+            slot,
+            writers: Mutex::new(()),
+        })
+    }
+
+    /// As `Series::add`: what finds the cell sealed goes on under the lock, where nothing moves.
+    fn add(&self, v: f64) {
+        if !self.slot.cell().is_some_and(|cell| cell.add(v)) {
+            let _writers = self.writers.lock().unwrap();
+            assert!(self.slot.cell().unwrap().add(v), "sealed under the lock");
+        }
+    }
+
+    fn set(&self, v: f64) {
+        if !self.slot.cell().is_some_and(|cell| cell.set(v)) {
+            let _writers = self.writers.lock().unwrap();
+            assert!(self.slot.cell().unwrap().set(v), "sealed under the lock");
+        }
+    }
+
+    fn set_with_timestamp(&self, v: f64, unix_seconds: f64) {
+        if !self.slot.set_with_timestamp(v, unix_seconds) {
+            let _writers = self.writers.lock().unwrap();
+            assert!(
+                self.slot.set_with_timestamp(v, unix_seconds),
+                "sealed under the lock"
+            );
+        }
+    }
+
+    fn move_to(&self, to: &'static Cell) {
+        let _writers = self.writers.lock().unwrap();
+        self.slot.move_to(to);
+    }
+
+    fn value(&self) -> f64 {
+        self.slot.cell().unwrap().value().unwrap()
+    }
+}
+
+fn cell(value: f64, timestamp: f64) -> &'static Cell {
+    Box::leak(Box::new(Cell::new(value, timestamp)))
+}
+
+#[test]
+fn concurrent_additions_are_all_counted() {
+    loom::model(|| {
+        let cell = cell(0.0, 0.0);
+        let threads = [1.0, 2.0].map(|v| {
+            thread::spawn(move || {
+                assert!(cell.add(v));
+                assert!(cell.add(v));
+            })
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(cell.value(), Some(6.0));
+    });
+}
+
+#[test]
+fn a_move_loses_no_addition_and_counts_none_twice() {
+    loom::model(|| {
+        let entry = Entry::in_memory(100.0, 0.0);
+        let adders = [1.0, 2.0].map(|v| {
+            let entry = Arc::clone(&entry);
+            thread::spawn(move || entry.add(v))
+        });
+        let old = entry.slot.cell().unwrap();
+        // The first value that the mover saw and wrote into the new entry; by now there may be more.
+        let new = cell(old.value().unwrap(), 0.0);
+        entry.move_to(new);
+        for adder in adders {
+            adder.join().unwrap();
+        }
+        assert_eq!(new.value(), Some(103.0));
+        assert_eq!(old.value(), None, "the old cell takes nothing any more");
+    });
+}
+
+#[test]
+fn two_moves_in_a_row_lose_nothing_either() {
+    loom::model(|| {
+        let entry = Entry::in_memory(100.0, 0.0);
+        let adder = {
+            let entry = Arc::clone(&entry);
+            thread::spawn(move || {
+                entry.add(1.0);
+                entry.add(2.0);
+            })
+        };
+        entry.move_to(cell(0.0, 0.0));
+        entry.move_to(cell(0.0, 0.0));
+        adder.join().unwrap();
+        assert_eq!(entry.value(), 103.0);
+    });
+}
+
+#[test]
+fn a_set_survives_a_move() {
+    loom::model(|| {
+        let entry = Entry::in_memory(1.0, 0.0);
+        let setter = {
+            let entry = Arc::clone(&entry);
+            thread::spawn(move || {
+                entry.set(7.0);
+                entry.add(0.5);
+            })
+        };
+        entry.move_to(cell(1.0, 0.0));
+        setter.join().unwrap();
+        assert_eq!(entry.value(), 7.5);
+    });
+}
+
+#[test]
+fn a_reader_never_sees_a_new_time_with_an_old_value() {
+    loom::model(|| {
+        let entry = Entry::in_memory(0.0, 0.0);
+        let setter = {
+            let entry = Arc::clone(&entry);
+            thread::spawn(move || {
+                entry.set_with_timestamp(1.0, 1.0);
+                entry.set_with_timestamp(2.0, 2.0);
+            })
+        };
+        let (value, timestamp) = entry.slot.cell().unwrap().load().unwrap();
+        assert!(value >= timestamp, "{value} at {timestamp}");
+        setter.join().unwrap();
+    });
+}
+
+#[test]
+fn of_two_setters_one_pair_stands() {
+    loom::model(|| {
+        let entry = Entry::in_memory(0.0, 0.0);
+        let setters = [1.0, 2.0].map(|v| {
+            let entry = Arc::clone(&entry);
+            thread::spawn(move || entry.set_with_timestamp(v, v))
+        });
+        for setter in setters {
+            setter.join().unwrap();
+        }
+        let (value, timestamp) = entry.slot.cell().unwrap().load().unwrap();
+        assert_eq!(value, timestamp);
+    });
+}
+
+#[test]
+fn a_move_keeps_value_and_time_together() {
+    loom::model(|| {
+        let entry = Entry::in_memory(1.0, 1.0);
+        let setter = {
+            let entry = Arc::clone(&entry);
+            thread::spawn(move || entry.set_with_timestamp(2.0, 2.0))
+        };
+        entry.move_to(cell(1.0, 1.0));
+        setter.join().unwrap();
+        assert_eq!(entry.slot.cell().unwrap().load(), Some((2.0, 2.0)));
+    });
+}

@@ -1,0 +1,234 @@
+//! A process of its own with a writer in it, driven line by line.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use metricsd_shard::{Create, FileKind, GaugeMode, ProcessInfo, Series, Writer, WriterStatus};
+
+use crate::child::{READY, ROLE, child_command, key, kill_after_deadline, skip_to_ready, wait_for};
+
+/// A running child. Killed when dropped.
+pub(crate) struct Scripted {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    log: Option<JoinHandle<String>>,
+    /// Ends a child that does not answer.
+    done: Arc<AtomicBool>,
+}
+
+impl Scripted {
+    pub(crate) fn start() -> Scripted {
+        let executable = std::env::current_exe().unwrap();
+        Scripted::from_command(child_command(
+            &executable,
+            "scripted::child_process",
+            "script",
+        ))
+    }
+
+    pub(crate) fn from_command(mut command: Command) -> Scripted {
+        let mut child = command.spawn().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let mut scripted = Scripted {
+            input: child.stdin.take().unwrap(),
+            output: BufReader::new(child.stdout.take().unwrap()),
+            log: Some(std::thread::spawn(move || {
+                let mut log = String::new();
+                stderr.read_to_string(&mut log).unwrap();
+                log
+            })),
+            done: Arc::new(AtomicBool::new(false)),
+            child,
+        };
+        kill_after_deadline(&scripted.child, Arc::clone(&scripted.done));
+        skip_to_ready(&mut scripted.output);
+        scripted
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends one line and gives the answer.
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        writeln!(self.input, "{line}").unwrap();
+        let mut answer = String::new();
+        self.output.read_line(&mut answer).unwrap();
+        if answer.is_empty() {
+            let status = self.child.wait().unwrap();
+            panic!("no answer to {line:?}; the child ended: {status}");
+        }
+        answer.trim_end().to_owned()
+    }
+
+    pub(crate) fn open(&mut self, dir: &Path) {
+        assert_eq!(self.ask(&format!("open {}", dir.display())), "ok");
+    }
+
+    /// A counter that exists at zero, a gauge that does not exist yet, or another line that is answered by `ok`.
+    pub(crate) fn tell(&mut self, line: &str) {
+        assert_eq!(self.ask(line), "ok", "{line}");
+    }
+
+    pub(crate) fn number(&mut self, line: &str) -> f64 {
+        self.ask(line).parse().unwrap()
+    }
+
+    /// The ID that a healthy writer names its files by; waits until it is one.
+    pub(crate) fn wait_until_healthy(&mut self) -> String {
+        wait_for("a healthy writer", || {
+            self.ask("status")
+                .strip_prefix("healthy ")
+                .map(str::to_owned)
+        })
+    }
+
+    /// The reason; waits until the writer is degraded.
+    pub(crate) fn wait_until_degraded(&mut self) -> String {
+        wait_for("a degraded writer", || {
+            self.ask("status")
+                .strip_prefix("degraded ")
+                .map(str::to_owned)
+        })
+    }
+
+    /// Ends the child properly and gives what it logged.
+    pub(crate) fn end(mut self) -> String {
+        writeln!(self.input, "end").unwrap();
+        let status: ExitStatus = self.child.wait().unwrap();
+        assert!(status.success(), "the child ended: {status}");
+        self.log.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::Relaxed);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+#[ignore = "a child process of the tests in this file"]
+fn child_process() {
+    if std::env::var(ROLE).as_deref() == Ok("script") {
+        tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .init();
+        println!("{READY}");
+        Script::default().run();
+    }
+}
+
+/// The child's side.
+#[derive(Default)]
+struct Script {
+    writer: Option<Writer>,
+    series: HashMap<String, Series>,
+    /// Threads that add 1 to a series until told to stop; they give how often they did.
+    storms: Vec<JoinHandle<u64>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Script {
+    fn run(mut self) {
+        for line in std::io::stdin().lock().lines() {
+            let line = line.unwrap();
+            let words: Vec<&str> = line.split(' ').collect();
+            if words == ["end"] {
+                return;
+            }
+            let answer = self.answer(&words);
+            println!("{answer}");
+        }
+    }
+
+    fn answer(&mut self, words: &[&str]) -> String {
+        match *words {
+            ["open", dir] => {
+                let info = ProcessInfo {
+                    program: "scripted".to_owned(),
+                    version: "1.2.3".to_owned(),
+                    mode: "test".to_owned(),
+                    labels: [("desk".to_owned(), "fx".to_owned())].into(),
+                };
+                self.writer = Some(Writer::open(&PathBuf::from(dir), info));
+            }
+            ["counter", name] => self.make(FileKind::Counter, name, Create::AtZero),
+            ["histogram", name] => self.make(FileKind::Histogram, name, Create::AtZero),
+            ["gauge", mode, name] => {
+                let mode: GaugeMode = mode.parse().unwrap();
+                self.make(FileKind::Gauge(mode), name, Create::OnFirstTouch);
+            }
+            ["counters", prefix, count] => {
+                for index in 0..count.parse::<usize>().unwrap() {
+                    let name = format!("{prefix}{index}_total");
+                    self.make(FileKind::Counter, &name, Create::AtZero);
+                }
+            }
+            ["add", name, v] => self.series[name].add(0, v.parse().unwrap()),
+            ["set", name, v] => self.series[name].set(0, v.parse().unwrap()),
+            ["setat", name, v, time] => {
+                self.series[name].set_with_timestamp(0, v.parse().unwrap(), time.parse().unwrap());
+            }
+            ["addall", prefix, v] => {
+                let v = v.parse().unwrap();
+                for (name, series) in &self.series {
+                    if name.starts_with(prefix) {
+                        series.add(0, v);
+                    }
+                }
+            }
+            ["get", name] => return self.series[name].get(0).to_string(),
+            ["status"] => {
+                return match self.writer.unwrap().status() {
+                    WriterStatus::Healthy { id, .. } => format!("healthy {id}"),
+                    WriterStatus::Degraded { reason, .. } => format!("degraded {reason}"),
+                    WriterStatus::InMemory => "in memory".to_owned(),
+                };
+            }
+            ["storm", name, threads] => self.storm(name, threads.parse().unwrap()),
+            ["calm"] => {
+                self.stop.store(true, Ordering::Relaxed);
+                let added: u64 = self.storms.drain(..).map(|s| s.join().unwrap()).sum();
+                return added.to_string();
+            }
+            ["nofile", count] => {
+                let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+                limit.current = Some(count.parse().unwrap());
+                rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+            }
+            _ => panic!("{words:?}"),
+        }
+        "ok".to_owned()
+    }
+
+    fn make(&mut self, kind: FileKind, name: &str, create: Create) {
+        let series = self.writer.unwrap().series(kind, vec![key(name)], create);
+        self.series.insert(name.to_owned(), series);
+    }
+
+    fn storm(&mut self, name: &str, threads: usize) {
+        self.stop = Arc::new(AtomicBool::new(false));
+        for _ in 0..threads {
+            let series = self.series[name].clone();
+            let stop = Arc::clone(&self.stop);
+            self.storms.push(std::thread::spawn(move || {
+                let mut added = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    series.add(0, 1.0);
+                    added += 1;
+                }
+                added
+            }));
+        }
+    }
+}
