@@ -1,0 +1,48 @@
+//! The counter handle.
+//! Invariant: a counter never goes down, and no value that could spoil it for ever (NaN, infinity) reaches its cell.
+//! It must not touch anything but its own cell.
+
+use std::sync::Arc;
+
+use metricsd_shard::Series;
+
+use crate::defects::{Complaints, Defect};
+
+/// A value that only grows. Cheap to clone; every clone adds to the same series.
+///
+/// Cost of [`inc`](Self::inc) and [`add`](Self::add): one atomic addition; no lock, allocation or system call.
+#[derive(Clone, Debug)]
+pub struct Counter {
+    series: Series,
+    complaints: Arc<Complaints>,
+}
+
+impl Counter {
+    pub(crate) fn new(series: Series, complaints: Arc<Complaints>) -> Counter {
+        Counter { series, complaints }
+    }
+
+    /// Add 1.
+    #[inline]
+    pub fn inc(&self) {
+        self.series.add(0, 1.0);
+    }
+
+    /// Add `amount`, in the unit of the metric's name. A negative, NaN or infinite amount changes nothing and is counted as a
+    /// defect: a counter that falls reads as a restart, and one that is infinite hides everything after it.
+    #[inline]
+    pub fn add(&self, amount: f64) {
+        if (0.0..f64::INFINITY).contains(&amount) {
+            self.series.add(0, amount);
+        } else if amount < 0.0 && amount.is_finite() {
+            self.complaints.refuse(Defect::Negative);
+        } else {
+            self.complaints.refuse(Defect::NotFinite);
+        }
+    }
+
+    /// What this process has counted so far.
+    pub fn get(&self) -> f64 {
+        self.series.get(0)
+    }
+}

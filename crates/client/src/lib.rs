@@ -1,0 +1,130 @@
+//! Metrics that outlive the process that records them: counters, gauges and histograms over typed label sets.
+//!
+//! ```
+//! use metricsd_client::{GaugeMode, Registry, label_set, label_value};
+//!
+//! label_value! { pub enum Side { Buy = "buy", Sell = "sell" } }
+//! label_set! { pub struct FillLabels { side: Side } }
+//!
+//! let registry = Registry::in_memory(); // a program says Registry::from_env("shadow-session")
+//! let fills = registry.counter_family::<FillLabels>("fills_total", "Fills by side.");
+//! let equity = registry.gauge("equity_ratio", "Equity to its start.", GaugeMode::LiveMax);
+//! let step = registry.histogram("step_duration_seconds", "Time of one step.", &[0.01, 0.1]);
+//!
+//! fills.with(&FillLabels { side: Side::Buy }).inc();
+//! equity.set(1.25);
+//! step.observe(0.05);
+//!
+//! let text = registry.render(); // what a scrape shows
+//! assert_eq!(
+//!     text.lines().collect::<Vec<_>>(),
+//!     [
+//!         r#"# HELP equity_ratio Equity to its start."#,
+//!         r#"# TYPE equity_ratio gauge"#,
+//!         r#"equity_ratio 1.25"#,
+//!         r#"# HELP fills_total Fills by side."#,
+//!         r#"# TYPE fills_total counter"#,
+//!         r#"fills_total{side="buy"} 1.0"#,
+//!         r#"fills_total{side="sell"} 0.0"#,
+//!         r#"# HELP step_duration_seconds Time of one step."#,
+//!         r#"# TYPE step_duration_seconds histogram"#,
+//!         r#"step_duration_seconds_sum 0.05"#,
+//!         r#"step_duration_seconds_bucket{le="0.01"} 0.0"#,
+//!         r#"step_duration_seconds_bucket{le="0.1"} 1.0"#,
+//!         r#"step_duration_seconds_bucket{le="+Inf"} 1.0"#,
+//!         r#"step_duration_seconds_count 1.0"#,
+//!     ]
+//! );
+//! ```
+//!
+//! # Two modes
+//! In **Mode B** the process writes *shards*: small mapped files in a directory, byte-compatible with the multiprocess mode of
+//! Python's `prometheus_client`. It opens no port; `metricsd` merges the shards of all processes and serves them. What a call
+//! recorded is in the file when the call returns, so it survives `kill -9`. In **Mode A** the process serves its own metrics
+//! over HTTP, and they end with it.
+//!
+//! | setting | environment (wins) | file key | default |
+//! |---|---|---|---|
+//! | mode | `PEAKTRADE_METRICS_MODE` = `A` or `B`, in any case | `mode` | B if any directory variable or key is set, else A |
+//! | directory (B) | `PEAKTRADE_METRICS_MULTIPROC_DIR`, `PROMETHEUS_MULTIPROC_DIR` | `multiproc_dir` | `.ops_local/prom_multiproc` |
+//! | address (A) | `PEAK_TRADE_METRICSD_PORT`, on loopback | `listen` | `127.0.0.1:9111` |
+//!
+//! [`Registry::from_env`] never fails. A program that wants to end on a bad variable calls [`Settings::resolve`] or
+//! [`Settings::from_env`], which give a typed [`SettingsError`], and then [`Registry::start`]. Both log the mode and the
+//! absolute directory (or the address) once.
+//!
+//! # Glossary
+//! - *family*: all series of one metric name; *series*: one label set of it; *sample*: one line of the exposition.
+//! - *registration*: naming a family, with its help and type. The same registration twice gives the same cells.
+//! - *handle*: [`Counter`], [`Gauge`], [`Histogram`]. `Send + Sync + Clone`; clones record into the same series.
+//! - *cell*: the eight bytes that a handle's value lives in, in a shard or in memory.
+//! - *label set*: the labels of one series, a [`label_set!`] struct whose fields are [`label_value!`] enums or [`label_text!`]
+//!   types. How many series a family can have is therefore known at compile time, and bounded by [`COMBINATIONS_MAX`].
+//! - *finite*: a label set of enums only. Its counters and histograms exist at zero from registration, so that `rate` sees the
+//!   first increment. Gauges never do: a zero that nobody set would be a claim.
+//! - *mode of a gauge*: how `metricsd` merges it over processes ([`GaugeMode`]).
+//! - *degraded*: recording into memory because the directory (or the port) cannot be used; [`Registry::status`] says so.
+//!
+//! # What a call costs
+//! | call | cost |
+//! |---|---|
+//! | `inc`, `add`, `set` on a handle | one atomic operation; no lock, allocation or system call |
+//! | `observe` | a binary search over the bounds and two atomic additions |
+//! | `set` on a most-recent gauge | as `set`, reading the clock, and a lock of that one cell |
+//! | `family.with(&labels)` | index arithmetic and one load |
+//! | the first `with` of a label set with text, the first `set` of a gauge | a lock, and writing the series' keys |
+//! | making a [`label_text!`] value | sanitising, and a look-up under a read lock; make it once and keep it |
+//! | registration | a lock; every series of a finite family is made at once |
+//! | [`Registry::render`] | reads every cell; holds up nobody who records through a handle |
+//!
+//! # What is refused
+//! No call fails. One that makes no sense changes nothing and is counted by [`Defect`], published as
+//! `<program>_telemetry_defects_total{defect}` and logged once per family: a counter that would fall (`negative`), NaN or an
+//! infinite amount (`not_finite`), arithmetic on a most-recent gauge (`gauge_mode`), a registration that contradicts an earlier
+//! one or has an illegal name, help or buckets (`registration`; its handles work on memory that nobody reads), a text label
+//! whose domain is full (`label_overflow`; recorded under `other`).
+//!
+//! # Fork and signals
+//! In Mode B a forked child goes on with the same handles and writes shards of its own, from zero, from its first touch on;
+//! what the parent counted stays the parent's. In Mode A the child has a copy of the values, and the endpoint stays with the
+//! parent. If another thread was registering a family or making a new text value in the instant of the fork, its lock stays
+//! taken in the child: register before forking. Raw `clone` and `fork` system calls are not supported: they bypass the handler
+//! that detaches the child, and counts are lost. No call is async-signal-safe.
+#![forbid(unsafe_code)]
+
+mod catalogue;
+mod counter;
+mod defects;
+#[cfg(feature = "serve")]
+mod endpoint;
+mod family;
+mod gather;
+mod gauge;
+mod histogram;
+mod labels;
+mod registry;
+mod schema;
+mod settings;
+mod status;
+mod text;
+
+pub use counter::Counter;
+pub use defects::Defect;
+pub use family::{CounterFamily, GaugeFamily, HistogramFamily};
+pub use gauge::Gauge;
+pub use histogram::Histogram;
+pub use labels::{COMBINATIONS_MAX, LabelSet, LabelValue, VALUE_LEN_MAX_BYTES};
+pub use metricsd_shard::GaugeMode;
+pub use registry::Registry;
+pub use settings::{
+    FileSettings, LEGACY_PORT_VARIABLE, LISTEN_DEFAULT, MODE_VARIABLE, Mode, ModeError,
+    PORT_VARIABLE, Settings, SettingsError, Target,
+};
+pub use status::Status;
+pub use text::{CurrencyCode, OTHER, Spelling, Text, TextDomain};
+
+/// What the macros expand to; no part of the interface.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::labels::{assert_label_name, assert_label_values, label_name};
+}
