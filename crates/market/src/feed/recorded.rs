@@ -1,0 +1,304 @@
+//! Candles from a CSV file: comment lines `# key: value`, a header that names the columns, one bar a line.
+//!
+//! Invariant: every row of the file becomes a [`Row`] or fails the whole load with its line and column; none is skipped.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use rust_decimal::Decimal;
+
+use super::time;
+use super::{FeedError, Row};
+use crate::candle::{Candle, CandleError};
+use crate::instrument::Symbol;
+use crate::sequence::Defect;
+use crate::timeframe::Timeframe;
+
+/// Bounds the memory of a load; ten years of one-minute candles have about 300 MiB.
+pub(super) const FILE_LEN_MAX_BYTES: u64 = 512 << 20;
+
+/// Fields longer than this are cut in messages.
+const FOUND_LEN_MAX_CHARS: usize = 60;
+
+/// Our columns with the header words that mean them, in lower case.
+const COLUMNS: [(&str, &[&str]); 6] = [
+    (
+        "open_time",
+        &["open_time", "time", "timestamp", "date", "datetime"],
+    ),
+    ("open", &["open"]),
+    ("high", &["high"]),
+    ("low", &["low"]),
+    ("close", &["close"]),
+    ("volume", &["volume"]),
+];
+
+/// The columns of a file, for messages.
+pub(super) fn column_names() -> String {
+    COLUMNS.map(|(name, _)| name).join(", ")
+}
+
+/// Read, check against what the session is to trade, and return all rows in the file's order.
+pub(super) fn load(
+    path: &Path,
+    symbol: &Symbol,
+    timeframe: Timeframe,
+) -> Result<Vec<Row>, FeedError> {
+    let bytes = read(path)?;
+    let mut lines = Lines {
+        path,
+        rest: &bytes,
+        number: 0,
+    };
+    let (comments, positions) = preamble(&mut lines)?;
+    if let Some(found) = comments
+        .get("symbol")
+        .map(|text| Symbol::new(text))
+        .filter(|found| found != symbol)
+    {
+        return Err(FeedError::SymbolMismatch {
+            path: path.to_owned(),
+            found,
+            wanted: symbol.clone(),
+        });
+    }
+    let mut rows = Vec::new();
+    while let Some(line) = lines.next()? {
+        if !line.trim().is_empty() {
+            rows.push(parse_row(&lines, line, &positions)?);
+        }
+    }
+    if rows.is_empty() {
+        return Err(FeedError::Empty {
+            path: path.to_owned(),
+        });
+    }
+    let found = comments
+        .get("timeframe")
+        .cloned()
+        .or_else(|| spacing(&rows));
+    match found {
+        Some(found) if found != timeframe.as_str() => Err(FeedError::TimeframeMismatch {
+            path: path.to_owned(),
+            found,
+            wanted: timeframe,
+        }),
+        _ => Ok(rows),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, FeedError> {
+    let read_error = |source| FeedError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let refused = |found: &str| FeedError::NotAFile {
+        path: path.to_owned(),
+        found: found.to_owned(),
+    };
+    // Looked at before it is opened: opening a pipe would wait for whoever writes it.
+    let metadata = fs::metadata(path).map_err(read_error)?;
+    if !metadata.is_file() {
+        return Err(refused(if metadata.is_dir() {
+            "is a directory"
+        } else {
+            "is not a regular file"
+        }));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(read_error)?;
+    file.take(FILE_LEN_MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(read_error)?;
+    if bytes.len() as u64 > FILE_LEN_MAX_BYTES {
+        return Err(refused("is too large"));
+    }
+    Ok(bytes)
+}
+
+/// The lines of a file, without their ends, and the number of the last one given.
+struct Lines<'a> {
+    path: &'a Path,
+    rest: &'a [u8],
+    number: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn next(&mut self) -> Result<Option<&'a str>, FeedError> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        self.number += 1;
+        let end = self.rest.iter().position(|byte| *byte == b'\n');
+        let (line, rest) = match end {
+            Some(end) => (&self.rest[..end], &self.rest[end + 1..]),
+            None => (self.rest, &[][..]),
+        };
+        self.rest = rest;
+        let text = std::str::from_utf8(line).map_err(|_| FeedError::Row {
+            path: self.path.to_owned(),
+            line: self.number,
+            found: "bytes that are not UTF-8".to_owned(),
+            expected: "text".to_owned(),
+        })?;
+        let text = if self.number == 1 {
+            text.trim_start_matches('\u{feff}')
+        } else {
+            text
+        };
+        Ok(Some(text.strip_suffix('\r').unwrap_or(text)))
+    }
+}
+
+/// The comments and, for each of our columns, its position in a row; the number of fields of the header last.
+fn preamble(lines: &mut Lines<'_>) -> Result<(BTreeMap<String, String>, Positions), FeedError> {
+    let mut comments = BTreeMap::new();
+    loop {
+        let line = lines.next()?;
+        match line {
+            Some(line) if line.trim().is_empty() => {}
+            Some(line) if line.starts_with('#') => {
+                if let Some((key, value)) = line[1..].split_once(':') {
+                    comments.insert(key.trim().to_lowercase(), value.trim().to_owned());
+                }
+            }
+            _ => {
+                let positions =
+                    header(line.unwrap_or_default()).map_err(|problem| FeedError::Header {
+                        path: lines.path.to_owned(),
+                        line: lines.number.max(1),
+                        found: cut(line.unwrap_or("end of file")),
+                        problem,
+                    })?;
+                return Ok((comments, positions));
+            }
+        }
+    }
+}
+
+struct Positions {
+    columns: [usize; COLUMNS.len()],
+    field_count: usize,
+}
+
+fn header(line: &str) -> Result<Positions, String> {
+    let fields: Vec<String> = line
+        .split(',')
+        .map(|field| field.trim().to_lowercase())
+        .collect();
+    let mut columns = [0; COLUMNS.len()];
+    for (column, (name, spellings)) in COLUMNS.iter().enumerate() {
+        let mut found = fields
+            .iter()
+            .enumerate()
+            .filter(|(_, field)| spellings.contains(&field.as_str()));
+        columns[column] = found.next().ok_or_else(|| format!("{name} is missing"))?.0;
+        if found.next().is_some() {
+            return Err(format!("{name} is there twice"));
+        }
+    }
+    Ok(Positions {
+        columns,
+        field_count: fields.len(),
+    })
+}
+
+fn parse_row(lines: &Lines<'_>, line: &str, positions: &Positions) -> Result<Row, FeedError> {
+    let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+    if fields.len() != positions.field_count {
+        return Err(FeedError::Row {
+            path: lines.path.to_owned(),
+            line: lines.number,
+            found: format!("{} fields", fields.len()),
+            expected: format!("{} as in the header", positions.field_count),
+        });
+    }
+    let bad = |column: usize, expected: &'static str| FeedError::Field {
+        path: lines.path.to_owned(),
+        line: lines.number,
+        column: positions.columns[column] + 1,
+        name: COLUMNS[column].0,
+        found: cut(fields[positions.columns[column]]),
+        expected,
+    };
+    let open_time =
+        time::parse(fields[positions.columns[0]]).ok_or_else(|| bad(0, time::EXPECTED))?;
+    let mut numbers = [Decimal::ZERO; 5];
+    let mut finite = true;
+    for (index, number) in numbers.iter_mut().enumerate() {
+        match parse_number(fields[positions.columns[index + 1]]) {
+            Some(Number::Finite(value)) => *number = value,
+            Some(Number::NonFinite) => finite = false,
+            None => return Err(bad(index + 1, "a decimal number")),
+        }
+    }
+    if !finite {
+        return Ok(Row::Unusable {
+            open_time,
+            defect: Defect::NonFinite,
+        });
+    }
+    let [open, high, low, close, volume] = numbers;
+    match Candle::new(open_time, [open, high, low, close], volume) {
+        Ok(candle) => Ok(Row::Candle(candle)),
+        Err(CandleError::OhlcViolation) => Ok(Row::Unusable {
+            open_time,
+            defect: Defect::OhlcViolation,
+        }),
+        Err(CandleError::OutOfRange { column }) => Err(bad(
+            column + 1,
+            "a price below 900000000 with at most 10 decimals",
+        )),
+    }
+}
+
+enum Number {
+    Finite(Decimal),
+    NonFinite,
+}
+
+fn parse_number(text: &str) -> Option<Number> {
+    // What a vendor's program prints for a hole in its data: a defect of that bar, not a broken file.
+    let bare = text.trim_start_matches(['+', '-']).to_ascii_lowercase();
+    if matches!(bare.as_str(), "nan" | "inf" | "infinity") {
+        return Some(Number::NonFinite);
+    }
+    if text.contains('_') {
+        return None; // the decimal library reads `1_000`; no data vendor means that
+    }
+    // Exact or refused: a number with more digits than a decimal holds must not be rounded on the way in. The exponent form is
+    // what spreadsheets write for large volumes.
+    let parsed = if text.contains(['e', 'E']) {
+        Decimal::from_scientific(text)
+    } else {
+        Decimal::from_str_exact(text)
+    };
+    parsed.ok().map(Number::Finite)
+}
+
+/// The most frequent distance between consecutive bars as a timeframe's word, or in seconds when no timeframe has it. `None` for
+/// a single bar, which has no distance and is taken for what the configuration says.
+fn spacing(rows: &[Row]) -> Option<String> {
+    let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
+    for pair in rows.windows(2) {
+        let distance = pair[1].open_time() - pair[0].open_time();
+        if distance > 0 {
+            *counts.entry(distance).or_default() += 1;
+        }
+    }
+    // Of equally frequent distances the shortest: a gap is longer than the bars around it.
+    let (seconds, _) = counts.into_iter().rev().max_by_key(|(_, count)| *count)?;
+    Some(
+        Timeframe::from_seconds(seconds)
+            .map_or_else(|| format!("{seconds} s"), |timeframe| timeframe.to_string()),
+    )
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(FOUND_LEN_MAX_CHARS) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}

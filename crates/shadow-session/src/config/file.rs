@@ -1,0 +1,270 @@
+//! The configuration file as it is written: TOML, every key with its place in the text.
+//!
+//! Invariant: unknown keys are errors, and every error names file, line and key. What values mean is decided in the parent module.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+type Key<T> = Option<Spanned<T>>;
+
+/// All keys; each absent or present with its place.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Keys {
+    pub(super) environment: Environment,
+    pub(super) session: Session,
+    pub(super) feed: Feed,
+    pub(super) strategy: Strategies,
+    pub(super) execution: Execution,
+    pub(super) risk: Risk,
+    pub(super) telemetry: Telemetry,
+    pub(super) run_log: RunLog,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Environment {
+    pub(super) mode: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Session {
+    pub(super) symbol: Key<String>,
+    pub(super) timeframe: Key<String>,
+    pub(super) start_balance: Key<String>,
+    pub(super) position_fraction: Key<f64>,
+    pub(super) warmup_candles: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Feed {
+    pub(super) source: Key<String>,
+    pub(super) file: Key<String>,
+    pub(super) seed: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Strategies {
+    pub(super) ma_crossover: MaCrossover,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct MaCrossover {
+    pub(super) fast_window: Key<i64>,
+    pub(super) slow_window: Key<i64>,
+    pub(super) allow_short: Key<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Execution {
+    pub(super) fee_rate: Key<f64>,
+    pub(super) slippage_bps: Key<f64>,
+    pub(super) fill_at: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Risk {
+    pub(super) max_order_notional: Key<String>,
+    pub(super) max_total_exposure: Key<String>,
+    pub(super) max_symbol_exposure: Key<String>,
+    pub(super) max_open_positions: Key<i64>,
+    pub(super) max_daily_loss_abs: Key<String>,
+    pub(super) max_daily_loss_pct: Key<f64>,
+    pub(super) warning_factor: Key<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Telemetry {
+    pub(super) mode: Key<String>,
+    pub(super) multiproc_dir: Key<String>,
+    pub(super) listen: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RunLog {
+    pub(super) enabled: Key<bool>,
+    pub(super) dir: Key<String>,
+}
+
+/// Why there is no usable configuration. Lines count from 1.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be opened or read.
+    #[error("{}: cannot read the configuration", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No TOML, an unknown key, or a value of the wrong type.
+    #[error("{}: line {line}: {key}{message}", .path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line of the fault.
+        line: usize,
+        /// The key, followed by `: `, or empty if there is none.
+        key: String,
+        /// What was found, and what is accepted.
+        message: String,
+    },
+    /// A value that is not accepted.
+    #[error("{place}: found `{found}`, accepted: {accepted}")]
+    Value {
+        /// The flag, or file, line and key.
+        place: Place,
+        /// The value.
+        found: String,
+        /// What it may be.
+        accepted: String,
+    },
+    /// A required key is not there.
+    #[error("{}: line {line} (end of file): {key}: missing, accepted: {accepted}", .path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// Its last line.
+        line: usize,
+        /// The key.
+        key: &'static str,
+        /// What it may be.
+        accepted: String,
+    },
+}
+
+/// Where a value was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A flag.
+    Flag(&'static str),
+    /// A key of a file.
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The value's line.
+        line: usize,
+        /// The key.
+        key: &'static str,
+    },
+    /// Nowhere: the default. Its values are accepted alone, and can only be wrong together with given ones.
+    Default(&'static str),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Flag(flag) => f.write_str(flag),
+            Place::Line { path, line, key } => write!(f, "{}: line {line}: {key}", path.display()),
+            Place::Default(key) => write!(f, "{key} (default)"),
+        }
+    }
+}
+
+/// A file's text and keys, or nothing at all when there is no file.
+#[derive(Debug, Default)]
+pub(super) struct ConfigFile {
+    pub(super) path: Option<PathBuf>,
+    text: String,
+    pub(super) keys: Keys,
+}
+
+impl ConfigFile {
+    pub(super) fn read(path: &Path) -> Result<ConfigFile, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        ConfigFile::parse(path, text)
+    }
+
+    pub(super) fn parse(path: &Path, text: String) -> Result<ConfigFile, ConfigError> {
+        match toml::from_str(&text) {
+            Ok(keys) => Ok(ConfigFile {
+                path: Some(path.to_owned()),
+                text,
+                keys,
+            }),
+            Err(error) => {
+                let start = error.span().map_or(0, |span| span.start);
+                Err(ConfigError::Syntax {
+                    path: path.to_owned(),
+                    line: line_of(&text, start),
+                    key: key_at(&text, start)
+                        .map(|key| format!("{key}: "))
+                        .unwrap_or_default(),
+                    message: error.message().trim().replace('\n', ", "),
+                })
+            }
+        }
+    }
+
+    /// The place of a value of this file.
+    pub(super) fn place(&self, span: Range<usize>, key: &'static str) -> Place {
+        let path = self.path.clone().unwrap_or_default();
+        Place::Line {
+            path,
+            line: line_of(&self.text, span.start),
+            key,
+        }
+    }
+
+    /// The file lacks a key that it must have.
+    pub(super) fn missing(&self, key: &'static str, accepted: String) -> ConfigError {
+        let path = self.path.clone().unwrap_or_default();
+        ConfigError::Missing {
+            path,
+            line: self.text.lines().count().max(1),
+            key,
+            accepted,
+        }
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    let end = offset.min(text.len());
+    text.as_bytes()[..end]
+        .iter()
+        .filter(|byte| **byte == b'\n')
+        .count()
+        + 1
+}
+
+/// `table.key` of the line at `offset`: an approximation for messages that does not look inside multi-line values.
+fn key_at(text: &str, offset: usize) -> Option<String> {
+    let line = line_of(text, offset);
+    let before: Vec<&str> = text.lines().take(line).map(str::trim).collect();
+    let header = |line: &&&str| line.starts_with('[') && line.contains(']');
+    let name = |line: &str| {
+        line.trim_start_matches('[')
+            .split(']')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
+    let last = before.last()?;
+    if header(&last) {
+        return Some(name(last));
+    }
+    let (key, _) = last.split_once('=')?;
+    let table = before.iter().rev().find(header).map(|line| name(line));
+    Some(table.map_or_else(
+        || key.trim().to_owned(),
+        |table| format!("{table}.{}", key.trim()),
+    ))
+}

@@ -1,0 +1,393 @@
+//! The keys of a file and the flags, one by one: each with its default, its range and the words of its refusal.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use market::{Instrument, Symbol, Timeframe};
+use metricsd_client::{FileSettings, Mode};
+use rust_decimal::Decimal;
+use toml::Spanned;
+
+use super::FeedChoice;
+use super::file::{ConfigError, ConfigFile, Place};
+use crate::cli::{Cli, FeedFlag};
+use crate::risk::RiskLimits;
+use crate::strategy::MaCrossoverParameters;
+
+const DEFAULT_CANDLES: &str = "data/eurusd-1h-2017.csv";
+const DEFAULT_SEED: u64 = 7;
+const DEFAULT_RUN_LOG_DIR: &str = "live_runs";
+
+/// Keeps two averages of bars in memory, and a mistyped window from looking like a hang.
+const WINDOW_MAX: i64 = 100_000;
+const WARMUP_MAX: i64 = 10_000_000;
+
+/// A value and where it was given.
+pub(super) struct Given<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}
+
+impl<T: std::fmt::Display> Given<T> {
+    pub(super) fn refused(&self, accepted: &str) -> ConfigError {
+        // Messages of other modules say `... is unknown; accepted: LIST`: the list alone belongs behind our `accepted:`.
+        let accepted = accepted
+            .rsplit("accepted: ")
+            .next()
+            .unwrap_or(accepted)
+            .to_owned();
+        ConfigError::Value {
+            place: self.place.clone(),
+            found: self.value.to_string(),
+            accepted,
+        }
+    }
+}
+
+/// Reads keys of one file; a missing key has the default's place.
+pub(super) struct Reader<'a> {
+    pub(super) file: &'a ConfigFile,
+}
+
+impl Reader<'_> {
+    fn given<T: Clone>(&self, key: &Option<Spanned<T>>, name: &'static str) -> Option<Given<T>> {
+        let spanned = key.as_ref()?;
+        Some(Given {
+            value: spanned.get_ref().clone(),
+            place: self.file.place(spanned.span(), name),
+        })
+    }
+
+    fn or_default<T: Clone>(
+        &self,
+        key: &Option<Spanned<T>>,
+        name: &'static str,
+        default: T,
+    ) -> Given<T> {
+        self.given(key, name).unwrap_or(Given {
+            value: default,
+            place: Place::Default(name),
+        })
+    }
+
+    /// A key that a file must have; without any file the default stands.
+    fn required(
+        &self,
+        key: &Option<Spanned<String>>,
+        name: &'static str,
+        default: &str,
+        accepted: &str,
+    ) -> Result<Given<String>, ConfigError> {
+        match self.given(key, name) {
+            Some(given) => Ok(given),
+            None if self.file.path.is_none() => Ok(Given {
+                value: default.to_owned(),
+                place: Place::Default(name),
+            }),
+            None => Err(self.file.missing(name, accepted.to_owned())),
+        }
+    }
+
+    /// Paper and nothing else, in exactly this spelling: a word that means something else must not become paper by being unknown.
+    pub(super) fn environment_mode(&self) -> Result<(), ConfigError> {
+        let mode = self.required(
+            &self.file.keys.environment.mode,
+            "environment.mode",
+            "paper",
+            "paper",
+        )?;
+        if mode.value == "paper" {
+            Ok(())
+        } else {
+            Err(mode.refused("paper"))
+        }
+    }
+
+    pub(super) fn instrument(&self, cli: &Cli) -> Result<(Symbol, Instrument), ConfigError> {
+        let given = match &cli.symbol {
+            Some(symbol) => Given {
+                value: symbol.clone(),
+                place: Place::Flag("--symbol"),
+            },
+            None => self.required(
+                &self.file.keys.session.symbol,
+                "session.symbol",
+                "EUR/USD",
+                "a symbol, as EUR/USD",
+            )?,
+        };
+        let symbol = Symbol::new(&given.value);
+        let instrument =
+            Instrument::of(&symbol).map_err(|error| given.refused(&error.to_string()))?;
+        Ok((symbol, instrument))
+    }
+
+    pub(super) fn timeframe(&self, cli: &Cli) -> Result<Timeframe, ConfigError> {
+        let given = match &cli.timeframe {
+            Some(timeframe) => Given {
+                value: timeframe.clone(),
+                place: Place::Flag("--timeframe"),
+            },
+            None => self.or_default(
+                &self.file.keys.session.timeframe,
+                "session.timeframe",
+                "1h".to_owned(),
+            ),
+        };
+        given
+            .value
+            .parse()
+            .map_err(|_| given.refused(&Timeframe::accepted()))
+    }
+
+    pub(super) fn start_balance(&self) -> Result<Decimal, ConfigError> {
+        let given = self.or_default(
+            &self.file.keys.session.start_balance,
+            "session.start_balance",
+            "10000".to_owned(),
+        );
+        let accepted = "a decimal in quotes, above 0 and at most 1000000000000, with at most 8 decimals, as \"10000\"";
+        parse_decimal(&given.value)
+            .filter(|balance| {
+                *balance > Decimal::ZERO
+                    && *balance <= Decimal::from(1_000_000_000_000_u64)
+                    && balance.scale() <= 8
+            })
+            .ok_or_else(|| given.refused(accepted))
+    }
+
+    pub(super) fn warmup(&self, longest_window: usize) -> Result<usize, ConfigError> {
+        let given = self.or_default(
+            &self.file.keys.session.warmup_candles,
+            "session.warmup_candles",
+            200,
+        );
+        usize::try_from(given.value)
+            .ok()
+            .filter(|warmup| *warmup >= longest_window && given.value <= WARMUP_MAX)
+            .ok_or_else(|| given.refused(&format!("a whole number from {longest_window} (the strategy's longest window) to {WARMUP_MAX}")))
+    }
+
+    pub(super) fn ma_crossover(&self) -> Result<MaCrossoverParameters, ConfigError> {
+        let keys = &self.file.keys.strategy.ma_crossover;
+        let fast = self.or_default(&keys.fast_window, "strategy.ma_crossover.fast_window", 20);
+        let slow = self.or_default(&keys.slow_window, "strategy.ma_crossover.slow_window", 50);
+        if !(2..=WINDOW_MAX).contains(&slow.value) {
+            return Err(slow.refused(&format!("a whole number of bars from 2 to {WINDOW_MAX}")));
+        }
+        if fast.value < 2 || fast.value >= slow.value {
+            return Err(fast.refused(&format!(
+                "a whole number of bars from 2, below slow_window ({})",
+                slow.value
+            )));
+        }
+        Ok(MaCrossoverParameters {
+            // Both are in 2..=WINDOW_MAX here.
+            fast_window: fast.value as usize,
+            slow_window: slow.value as usize,
+            allow_short: self
+                .or_default(
+                    &keys.allow_short,
+                    "strategy.ma_crossover.allow_short",
+                    false,
+                )
+                .value,
+        })
+    }
+
+    /// Fee rate and slippage in basis points.
+    pub(super) fn execution(&self) -> Result<(Decimal, Decimal), ConfigError> {
+        let keys = &self.file.keys.execution;
+        let fill_at = self.or_default(&keys.fill_at, "execution.fill_at", "next_open".to_owned());
+        if fill_at.value != "next_open" {
+            return Err(fill_at.refused("next_open"));
+        }
+        let fee_rate = self.number(
+            &keys.fee_rate,
+            "execution.fee_rate",
+            "0.0026",
+            "a ratio from 0 to below 1",
+            |rate| rate >= Decimal::ZERO && rate < Decimal::ONE,
+        )?;
+        let slippage = self.number(
+            &keys.slippage_bps,
+            "execution.slippage_bps",
+            "5",
+            "basis points from 0 to below 10000",
+            |bps| bps >= Decimal::ZERO && bps < Decimal::from(10_000),
+        )?;
+        Ok((fee_rate, slippage))
+    }
+
+    pub(super) fn limits(&self) -> Result<RiskLimits, ConfigError> {
+        let keys = &self.file.keys.risk;
+        // Without any file the limits are those of the example configuration; in a file each limit that is absent is not enforced.
+        let unset = self.file.path.is_some();
+        let amount = |key: &Option<Spanned<String>>, name: &'static str, default: &str| {
+            let given = self.given(key, name).or((!unset).then(|| Given {
+                value: default.to_owned(),
+                place: Place::Default(name),
+            }));
+            let accepted = "an amount of quote currency in quotes, above 0 and at most 1000000000000000, as \"1500\"";
+            let checked = |given: Given<String>| {
+                parse_decimal(&given.value)
+                    .filter(|limit| *limit > Decimal::ZERO && *limit <= crate::money::MONEY_MAX)
+                    .ok_or_else(|| given.refused(accepted))
+            };
+            given.map(checked).transpose()
+        };
+        let positions = self
+            .given(&keys.max_open_positions, "risk.max_open_positions")
+            .map_or(Ok((!unset).then_some(5)), |given| {
+                if (1..=1_000_000).contains(&given.value) {
+                    Ok(Some(given.value))
+                } else {
+                    Err(given.refused("a whole number from 1 to 1000000"))
+                }
+            })?;
+        let percent = match (&keys.max_daily_loss_pct, unset) {
+            (None, true) => None,
+            (key, _) => Some(self.number(
+                key,
+                "risk.max_daily_loss_pct",
+                "5",
+                "percent, above 0 and at most 1000000",
+                |percent| percent > Decimal::ZERO && percent <= Decimal::from(1_000_000),
+            )?),
+        };
+        Ok(RiskLimits {
+            limits: [
+                amount(&keys.max_order_notional, "risk.max_order_notional", "1500")?,
+                amount(&keys.max_total_exposure, "risk.max_total_exposure", "5000")?,
+                amount(
+                    &keys.max_symbol_exposure,
+                    "risk.max_symbol_exposure",
+                    "2000",
+                )?,
+                positions.map(Decimal::from),
+                amount(&keys.max_daily_loss_abs, "risk.max_daily_loss_abs", "500")?,
+                percent,
+            ],
+            warning_factor: self.ratio(&keys.warning_factor, "risk.warning_factor", "0.8")?,
+        })
+    }
+
+    pub(super) fn feed(&self, cli: &Cli) -> Result<FeedChoice, ConfigError> {
+        match &cli.feed {
+            Some(FeedFlag::Recorded(path)) => return Ok(FeedChoice::Recorded(path.clone())),
+            Some(FeedFlag::Synthetic(seed)) => return Ok(FeedChoice::Synthetic(*seed)),
+            None => {}
+        }
+        let keys = &self.file.keys.feed;
+        let source = self.or_default(&keys.source, "feed.source", "recorded".to_owned());
+        match source.value.as_str() {
+            "recorded" => {
+                let file = self.or_default(&keys.file, "feed.file", DEFAULT_CANDLES.to_owned());
+                if file.value.is_empty() {
+                    Err(file.refused("the path of a candle file"))
+                } else {
+                    Ok(FeedChoice::Recorded(file.value.into()))
+                }
+            }
+            "synthetic" => {
+                let seed = self.or_default(&keys.seed, "feed.seed", DEFAULT_SEED as i64);
+                u64::try_from(seed.value)
+                    .map(FeedChoice::Synthetic)
+                    .map_err(|_| seed.refused("a whole number from 0"))
+            }
+            _ => Err(source.refused("recorded, synthetic")),
+        }
+    }
+
+    /// Mode B unless something says otherwise: a session that binds a port is the exception.
+    pub(super) fn telemetry(&self) -> Result<FileSettings, ConfigError> {
+        let keys = &self.file.keys.telemetry;
+        let mode = self.or_default(&keys.mode, "telemetry.mode", "B".to_owned());
+        let mode = mode
+            .value
+            .parse::<Mode>()
+            .map_err(|_| mode.refused("A, B"))?;
+        let multiproc_dir = self.given(&keys.multiproc_dir, "telemetry.multiproc_dir");
+        if let Some(given) = multiproc_dir
+            .as_ref()
+            .filter(|given| given.value.is_empty())
+        {
+            return Err(given.refused("the path of a directory"));
+        }
+        let listen = self
+            .given(&keys.listen, "telemetry.listen")
+            .map(|given| {
+                given
+                    .value
+                    .parse::<SocketAddr>()
+                    .map_err(|_| given.refused("an address and a port, as 127.0.0.1:9111"))
+            })
+            .transpose()?;
+        Ok(FileSettings {
+            mode: Some(mode),
+            multiproc_dir: multiproc_dir.map(|given| given.value.into()),
+            listen,
+        })
+    }
+
+    pub(super) fn run_log_dir(&self, cli: &Cli) -> Result<Option<PathBuf>, ConfigError> {
+        let keys = &self.file.keys.run_log;
+        if let Some(dir) = &cli.log_dir {
+            return Ok(Some(dir.clone()));
+        }
+        let dir = self.or_default(&keys.dir, "run_log.dir", DEFAULT_RUN_LOG_DIR.to_owned());
+        if dir.value.is_empty() {
+            return Err(dir.refused("the path of a directory"));
+        }
+        let enabled = self
+            .or_default(&keys.enabled, "run_log.enabled", true)
+            .value
+            && !cli.no_logging;
+        Ok(enabled.then(|| dir.value.into()))
+    }
+
+    /// A number above 0 and at most 1.
+    pub(super) fn ratio(
+        &self,
+        key: &Option<Spanned<f64>>,
+        name: &'static str,
+        default: &str,
+    ) -> Result<Decimal, ConfigError> {
+        self.number(
+            key,
+            name,
+            default,
+            "a ratio above 0 and at most 1",
+            |ratio| ratio > Decimal::ZERO && ratio <= Decimal::ONE,
+        )
+    }
+
+    /// A number as it was written: a float's shortest spelling is the one in the file.
+    fn number(
+        &self,
+        key: &Option<Spanned<f64>>,
+        name: &'static str,
+        default: &str,
+        accepted: &str,
+        accepts: impl Fn(Decimal) -> bool,
+    ) -> Result<Decimal, ConfigError> {
+        let given = self.given(key, name);
+        let text = given
+            .as_ref()
+            .map_or(default.to_owned(), |given| given.value.to_string());
+        let place = given.map_or(Place::Default(name), |given| given.place);
+        parse_decimal(&text)
+            .filter(|number| accepts(*number))
+            .ok_or_else(|| Given { value: text, place }.refused(accepted))
+    }
+}
+
+/// Exact, and at most ten decimals: no rate or amount has more, and products stay exact.
+fn parse_decimal(text: &str) -> Option<Decimal> {
+    let plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'-');
+    Decimal::from_str_exact(text)
+        .ok()
+        .filter(|decimal| plain && decimal.scale() <= crate::money::MONEY_DECIMALS)
+}

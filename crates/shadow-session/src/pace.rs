@@ -1,0 +1,202 @@
+//! Waiting: for the next candle's time, for the end of the session, for a signal.
+//!
+//! Invariant: a signal ends any wait at once; nothing sleeps where a signal could not reach it.
+
+use std::io;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use market::Timeframe;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing::warn;
+
+/// How fast candles of a feed come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Speed {
+    /// As fast as they can be worked on.
+    Max,
+    /// One per timeframe.
+    Realtime,
+    /// That many a second.
+    CandlesPerSecond(f64),
+}
+
+impl FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Speed, String> {
+        match text {
+            "max" => Ok(Speed::Max),
+            "realtime" => Ok(Speed::Realtime),
+            _ => text
+                .parse()
+                .ok()
+                // The lower bound is a candle in eleven days; beyond it the interval leaves the range of the clock.
+                .filter(|speed: &f64| speed.is_finite() && *speed >= 1e-6)
+                .map(Speed::CandlesPerSecond)
+                .ok_or_else(|| "accepted: max, realtime, or candles per second above 0".to_owned()),
+        }
+    }
+}
+
+impl Speed {
+    /// Time between two candles; zero for `max`.
+    pub fn interval(self, timeframe: Timeframe) -> Duration {
+        match self {
+            Speed::Max => Duration::ZERO,
+            Speed::Realtime => Duration::from_secs(timeframe.seconds().unsigned_abs()),
+            Speed::CandlesPerSecond(speed) => Duration::from_secs_f64(1.0 / speed),
+        }
+    }
+}
+
+/// The times at which candles are due: the first at once, each following one an interval later.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    interval: Duration,
+    due: Instant,
+}
+
+impl Pace {
+    /// Beginning now.
+    pub fn new(interval: Duration, now: Instant) -> Pace {
+        Pace { interval, due: now }
+    }
+
+    /// How long until the next candle is due; zero when it is. A session that fell behind catches up rather than losing candles.
+    #[inline]
+    pub fn until_due(&self, now: Instant) -> Duration {
+        if self.interval.is_zero() {
+            Duration::ZERO
+        } else {
+            self.due.saturating_duration_since(now)
+        }
+    }
+
+    /// A candle was taken; the next one is due an interval after it was.
+    #[inline]
+    pub fn advance(&mut self) {
+        self.due += self.interval;
+    }
+
+    /// Time between two candles.
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+}
+
+/// Whether the session is to end. Clones are the same request.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<Request>);
+
+#[derive(Debug, Default)]
+struct Request {
+    /// The signal's number, 0 while there is none: read at every step, so no lock.
+    signal: AtomicI32,
+    lock: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Stop {
+    /// A stop that SIGINT and SIGTERM request. A second signal ends the process at once, in case the end itself hangs.
+    ///
+    /// # Errors
+    /// The handlers or their thread cannot be set up.
+    pub fn on_signals() -> io::Result<Stop> {
+        let stop = Stop::default();
+        let requested = stop.clone();
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || {
+                for signal in signals.forever() {
+                    if requested.signal().is_some() {
+                        warn!(signal, "second signal; ending at once, without a summary");
+                        let _ = signal_hook::low_level::emulate_default_handler(signal);
+                    }
+                    requested.request(signal);
+                }
+            })?;
+        Ok(stop)
+    }
+
+    /// Ask for the end, as the signal of that number does.
+    pub fn request(&self, signal: i32) {
+        let _held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // Relaxed: nothing else is published with it, and the lock orders it for those who wait.
+        self.0.signal.store(signal, Ordering::Relaxed);
+        self.0.changed.notify_all();
+    }
+
+    /// The signal that asked for the end.
+    #[inline]
+    pub fn signal(&self) -> Option<i32> {
+        match self.0.signal.load(Ordering::Relaxed) {
+            0 => None,
+            signal => Some(signal),
+        }
+    }
+
+    /// Wait that long, or until the end is asked for.
+    pub fn wait(&self, time: Duration) {
+        let held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .0
+            .changed
+            .wait_timeout_while(held, time, |()| self.signal().is_none());
+        drop(waited);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_speed_is_a_word_or_candles_per_second() {
+        let hour = Duration::from_secs(3_600);
+        for (text, interval) in [
+            ("max", Duration::ZERO),
+            ("realtime", hour),
+            ("2", Duration::from_millis(500)),
+            ("0.5", Duration::from_secs(2)),
+            ("400", Duration::from_micros(2_500)),
+        ] {
+            assert_eq!(
+                text.parse::<Speed>().unwrap().interval(Timeframe::H1),
+                interval,
+                "{text}"
+            );
+        }
+        for text in ["", "0", "-1", "nan", "inf", "Max", "1/2"] {
+            assert!(text.parse::<Speed>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_candle_is_due_at_once_and_the_others_by_the_schedule_however_late_one_was_taken() {
+        let begin = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut pace = Pace::new(second, begin);
+        assert_eq!(pace.until_due(begin), Duration::ZERO);
+        pace.advance();
+        assert_eq!(pace.until_due(begin), second);
+        assert_eq!(pace.until_due(begin + 3 * second), Duration::ZERO);
+        pace.advance();
+        pace.advance();
+        assert_eq!(pace.until_due(begin + second), 2 * second);
+    }
+
+    #[test]
+    fn a_request_ends_a_wait_that_has_begun() {
+        let stop = Stop::default();
+        let requester = stop.clone();
+        let waiter = std::thread::spawn(move || stop.wait(Duration::from_secs(3_600)));
+        requester.request(SIGTERM);
+        waiter.join().unwrap();
+        assert_eq!(requester.signal(), Some(SIGTERM));
+    }
+}

@@ -1,0 +1,201 @@
+//! The program: prepare, run the loop, end.
+//!
+//! Invariant: everything that can be wrong with a start is found before the first candle and ends the program with one sentence; once
+//! the loop runs, no fault of disk, directory or daemon stops it. The loop itself is in [`crate::desk`].
+
+use std::ffi::OsString;
+use std::time::Instant;
+
+use market::{Feed, FeedError, Sequence};
+use metricsd_client::Registry;
+use serde_json::{Value, json};
+use tracing::info;
+
+use crate::cli::Cli;
+use crate::config::{Config, FeedChoice, LoadError};
+use crate::desk::Desk;
+use crate::pace::{Pace, Stop};
+use crate::replay::{Replay, unix_seconds_now};
+use crate::run_id::RunId;
+use crate::run_log::{RunLog, RunLogError};
+use crate::session::Session;
+use crate::summary::Summary;
+use crate::telemetry::Telemetry;
+
+/// Why a session does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The feed cannot be used.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    /// The warm-up would use the whole feed up.
+    #[error(
+        "{feed}: holds {found} usable candles, and the warm-up takes {warmup}; accepted: more candles, or a smaller session.warmup_candles"
+    )]
+    NothingToTrade {
+        /// The feed.
+        feed: String,
+        /// How many it holds.
+        found: usize,
+        /// How many the warm-up takes.
+        warmup: usize,
+    },
+    /// The run's folder exists.
+    #[error(transparent)]
+    RunLog(RunLogError),
+    /// Signals cannot be watched.
+    #[error("signals cannot be watched")]
+    Signals(#[source] std::io::Error),
+}
+
+impl StartError {
+    /// 2 where another flag, variable or configuration is needed, else 1.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            StartError::Load(_) => 2,
+            // The symbol and the timeframe of the configuration are not in the feed.
+            StartError::Feed(
+                FeedError::SymbolMismatch { .. } | FeedError::TimeframeMismatch { .. },
+            ) => 2,
+            StartError::Feed(_)
+            | StartError::NothingToTrade { .. }
+            | StartError::RunLog(_)
+            | StartError::Signals(_) => 1,
+        }
+    }
+}
+
+/// A checked configuration and its feed.
+#[derive(Debug)]
+pub struct Job {
+    /// The configuration.
+    pub config: Config,
+    /// All candles.
+    pub feed: Feed,
+    /// The run's name.
+    pub run_id: RunId,
+}
+
+/// Load and check everything, and change nothing.
+///
+/// # Errors
+/// See [`StartError`].
+pub fn prepare(
+    cli: &Cli,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Job, StartError> {
+    let mut config = Config::load(cli, environment)?;
+    let feed = match &config.feed {
+        FeedChoice::Recorded(path) => Feed::recorded(path, &config.symbol, config.timeframe)?,
+        FeedChoice::Synthetic(seed) => {
+            Feed::synthetic(*seed, &config.session.instrument, config.timeframe)
+        }
+    };
+    let found = feed
+        .rows
+        .iter()
+        .filter(|row| matches!(row, market::Row::Candle(_)))
+        .count();
+    if found <= config.warmup_candles {
+        return Err(StartError::NothingToTrade {
+            feed: feed.source,
+            found,
+            warmup: config.warmup_candles,
+        });
+    }
+    let run_id = cli.run_id.clone().unwrap_or_else(|| {
+        let now = unix_seconds_now() as i64;
+        RunId::generate(
+            now,
+            config.strategy.as_str(),
+            config.symbol.as_str(),
+            config.timeframe.as_str(),
+        )
+    });
+    let facts = [
+        ("strategy", config.strategy.as_str()),
+        ("symbol", config.symbol.as_str()),
+        ("timeframe", config.timeframe.as_str()),
+        ("feed", feed.source.as_str()),
+        ("run_id", run_id.as_str()),
+    ];
+    config.telemetry.labels = facts
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    Ok(Job {
+        config,
+        feed,
+        run_id,
+    })
+}
+
+/// Trade the whole feed, or until the duration is over or a signal comes.
+///
+/// # Errors
+/// The run's folder exists already.
+pub fn run(job: &Job, stop: &Stop) -> Result<Summary, StartError> {
+    let config = &job.config;
+    let begin = Instant::now();
+    // The folder first: a run that must not overwrite another one should not leave shards either.
+    let (log, log_error) = match open_log(job, begin) {
+        Ok(log) => (log, None),
+        Err(error @ RunLogError::Exists { .. }) => return Err(StartError::RunLog(error)),
+        Err(error) => (None, Some(error)),
+    };
+    let session = Session::new(config.session);
+    let registry = Registry::start(config.telemetry.clone());
+    let telemetry = Telemetry::new(&registry, config.strategy, &session);
+    let interval = config.speed.interval(config.timeframe);
+    let sequence = Sequence::new(config.timeframe, config.session.instrument.calendar);
+    let replay = Replay::new(
+        session,
+        sequence,
+        &telemetry,
+        config.warmup_candles,
+        interval,
+    );
+    let mut desk = Desk::new(replay, &registry, &telemetry, log);
+    if let Some(error) = log_error {
+        desk.give_up_log(&error);
+    }
+    info!(
+        run_id = job.run_id.as_str(), strategy = config.strategy.as_str(), symbol = config.symbol.as_str(),
+        timeframe = config.timeframe.as_str(), feed = %job.feed.source, candles = job.feed.rows.len(),
+        "paper session started"
+    );
+    let deadline = config
+        .duration
+        .and_then(|duration| begin.checked_add(duration));
+    let end = desk.trade(&job.feed, Pace::new(interval, begin), deadline, stop);
+    Ok(desk.close(end, job.run_id.as_str(), config.warmup_candles))
+}
+
+fn open_log(job: &Job, now: Instant) -> Result<Option<RunLog>, RunLogError> {
+    let Some(base) = &job.config.run_log_dir else {
+        return Ok(None);
+    };
+    RunLog::create(base, &job.run_id, &meta(job), now).map(Some)
+}
+
+fn meta(job: &Job) -> Value {
+    let config = &job.config;
+    json!({
+        "run_id": job.run_id.as_str(),
+        "program": "shadow-session",
+        "version": env!("CARGO_PKG_VERSION"),
+        "mode": "paper",
+        "pid": std::process::id(),
+        "started_at": jiff::Timestamp::now().to_string(),
+        "strategy": config.strategy.as_str(),
+        "symbol": config.symbol.as_str(),
+        "timeframe": config.timeframe.as_str(),
+        "feed": job.feed.source,
+        "candles": job.feed.rows.len(),
+        "warmup_candles": config.warmup_candles,
+        "fill_assumptions": config.session.execution.assumptions(),
+        "config": config.to_string(),
+    })
+}
