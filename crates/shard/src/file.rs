@@ -187,7 +187,7 @@ impl ShardFile {
     /// [`parse_from`](crate::parse_from) takes. The old content is replaced and the memory used again. A file shorter than
     /// it says is no error here: the parser reports it.
     ///
-    /// One system call as long as the file has not grown, two if it has.
+    /// One system call as long as the file has not grown, three if it has.
     ///
     /// # Errors
     /// The system's.
@@ -212,7 +212,11 @@ impl ShardFile {
             .clamp(HEADER_LEN_BYTES, READ_LEN_MAX_BYTES);
         if used_len_bytes > buffer.len() {
             let start = buffer.len();
-            buffer.resize(used_len_bytes, 0);
+            // Memory is taken for what is there, not for what a header claims: a thousand small files that claim 64 MiB each would
+            // make every scrape zero 64 GB.
+            let file_len_bytes = retry_on_intr(|| fstat(&self.fd))?.st_size;
+            let file_len_bytes = usize::try_from(file_len_bytes).unwrap_or(usize::MAX);
+            buffer.resize(used_len_bytes.min(file_len_bytes).max(start), 0);
             fill_from(&self.fd, buffer, start)?;
         }
         // Of two concurrent readers the later store wins; both say what a header said.
