@@ -1,0 +1,198 @@
+//! The command line: `metricsd [serve]` and `metricsd render`.
+//!
+//! Invariant: a flag that is listed works. Must not touch: files, sockets, the environment.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+
+/// The always-on exporter: merges the shards of trading processes and serves them on one stable port.
+#[derive(Debug, Parser)]
+#[command(name = "metricsd", version, args_conflicts_with_subcommands = true)]
+#[command(
+    after_help = "Without a subcommand, `serve` is meant. Flags win over the environment, the environment over the file."
+)]
+pub struct Cli {
+    /// What to do; `serve` when absent.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The flags of `serve`, which may stand without the word.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the merged metrics over HTTP until SIGTERM or Ctrl-C.
+    Serve(ServeArgs),
+    /// Merge once, print the merged families as text 0.0.4, change nothing.
+    Render(RenderArgs),
+}
+
+/// What `serve` and `render` share.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CommonArgs {
+    /// Directory of the shards [env: PEAKTRADE_METRICS_MULTIPROC_DIR, PROMETHEUS_MULTIPROC_DIR] [default:
+    /// .ops_local/prom_multiproc].
+    #[arg(long = "multiproc-dir", value_name = "DIR", value_parser = parse_path)]
+    pub multiproc_dir: Option<PathBuf>,
+    /// Configuration file (TOML); docs and an example are in config/metricsd.toml.
+    #[arg(long = "config.file", value_name = "FILE", value_parser = parse_path)]
+    pub config_file: Option<PathBuf>,
+    /// What is logged to standard error: error, warn, info, debug or trace, in either case.
+    #[arg(long = "log-level", value_name = "LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+}
+
+/// The flags of `serve`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServeArgs {
+    /// Flags of both commands.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Port to serve on, on loopback only [env: PEAK_TRADE_METRICSD_PORT] [default: 9111].
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Address to serve on instead, such as `0.0.0.0:9111`, `[::1]:9111` or `:9111` (every IPv4 interface); repeatable. Port 0 takes a
+    /// free one, which is logged.
+    #[arg(long = "web.listen-address", value_name = "ADDR", value_parser = parse_listen_address)]
+    pub listen_addresses: Vec<SocketAddr>,
+    /// Scrapes that are answered at the same time; those beyond it get 503. 0 = no bound.
+    #[arg(long = "web.max-requests", value_name = "COUNT", default_value_t = DEFAULT_MAX_REQUESTS)]
+    pub max_requests: usize,
+}
+
+/// The flags of `render`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RenderArgs {
+    /// Flags of both commands.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// As the ecosystem's exporters have it.
+const DEFAULT_MAX_REQUESTS: usize = 40;
+
+/// From which severity on is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLevel(pub LevelFilter);
+
+impl Default for LogLevel {
+    fn default() -> LogLevel {
+        LogLevel(LevelFilter::INFO)
+    }
+}
+
+impl FromStr for LogLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<LogLevel, String> {
+        let level = match text.to_ascii_lowercase().as_str() {
+            "error" => LevelFilter::ERROR,
+            "warn" | "warning" => LevelFilter::WARN,
+            "info" => LevelFilter::INFO,
+            "debug" => LevelFilter::DEBUG,
+            "trace" => LevelFilter::TRACE,
+            _ => {
+                return Err(
+                    "accepted are error, warn, info, debug and trace, in either case".to_owned(),
+                );
+            }
+        };
+        Ok(LogLevel(level))
+    }
+}
+
+fn parse_path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        Err("an empty path; leave the flag out for the default".to_owned())
+    } else {
+        Ok(text.into())
+    }
+}
+
+/// `HOST:PORT` with an IP address or `localhost`, or `:PORT` for every IPv4 interface.
+fn parse_listen_address(text: &str) -> Result<SocketAddr, String> {
+    let accepted = "accepted is ADDRESS:PORT with an IP address, such as 127.0.0.1:9111 or [::1]:9111, localhost:PORT or :PORT";
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let (host, port) = text.rsplit_once(':').ok_or(accepted)?;
+    let port: u16 = port.parse().map_err(|_| accepted)?;
+    let host: IpAddr = match host {
+        "" => Ipv4Addr::UNSPECIFIED.into(),
+        "localhost" => Ipv4Addr::LOCALHOST.into(),
+        _ => return Err(accepted.to_owned()),
+    };
+    Ok(SocketAddr::new(host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_meant_when_no_subcommand_is_given() {
+        for words in [
+            vec!["metricsd", "--port", "1234"],
+            vec!["metricsd", "serve", "--port", "1234"],
+        ] {
+            let cli = Cli::parse_from(words);
+            let args = match cli.command {
+                Some(Command::Serve(args)) => args,
+                None => cli.serve,
+                Some(Command::Render(_)) => unreachable!("nobody said render"),
+            };
+            assert_eq!(args.port, Some(1234));
+        }
+    }
+
+    #[test]
+    fn levels_are_accepted_in_either_case() {
+        for (text, level) in [
+            ("INFO", LevelFilter::INFO),
+            ("Warning", LevelFilter::WARN),
+            ("debug", LevelFilter::DEBUG),
+        ] {
+            assert_eq!(text.parse(), Ok(LogLevel(level)));
+        }
+        assert!("loud".parse::<LogLevel>().is_err());
+    }
+
+    #[test]
+    fn listen_addresses_open_what_they_say_and_nothing_else() {
+        for (text, address) in [
+            (":9111", "0.0.0.0:9111"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("[::1]:9111", "[::1]:9111"),
+            ("localhost:1", "127.0.0.1:1"),
+        ] {
+            assert_eq!(
+                parse_listen_address(text),
+                Ok(address.parse().unwrap()),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "9111",
+            "host:9111",
+            "127.0.0.1",
+            "127.0.0.1:70000",
+            ":x",
+        ] {
+            assert!(parse_listen_address(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The index: every shard that is known, by file identity, in canonical order. A listing only proposes; what was opened decides.
+//!
+//! Invariant: shards are in canonical order (oldest birth first, then file name), and no identity is in the index twice,
+//! whatever names a file has. Must not create, delete or rename.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use metricsd_shard::{Identity, NameError, OpenError, ShardFile, ShardName};
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use super::shard::Shard;
+use crate::directory::ListedName;
+use crate::sentence::one_sentence;
+
+/// No file has this inode number, so a name that carries it is opened again at the next listing.
+const INODE_UNCERTAIN: u64 = 0;
+
+/// What the index knows of the files in the directory.
+#[derive(Debug)]
+pub(super) struct Index {
+    shards: Vec<Shard>,
+    positions: HashMap<Identity, usize>,
+    /// For each name that is a shard the inode number that the listing showed, and the identity of what was opened.
+    names: HashMap<String, (u64, Identity)>,
+    refused: BTreeMap<String, RefusedName>,
+    /// How many files may be kept open.
+    descriptor_budget: usize,
+    kept_count: usize,
+}
+
+/// A name that looks like a shard's and cannot be served.
+#[derive(Debug)]
+pub(super) struct RefusedName {
+    /// Set where opening it again may help.
+    parsed: Option<ShardName>,
+    /// The word for the metric of unreadable shards.
+    pub(super) reason: &'static str,
+    /// What is wrong with it, for the log.
+    pub(super) sentence: String,
+}
+
+impl Index {
+    pub(super) fn new(descriptor_budget: usize) -> Index {
+        Index {
+            shards: Vec::new(),
+            positions: HashMap::new(),
+            names: HashMap::new(),
+            refused: BTreeMap::new(),
+            descriptor_budget,
+            kept_count: 0,
+        }
+    }
+
+    /// Every shard, in canonical order.
+    pub(super) fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// Names that look like shards and cannot be served.
+    pub(super) fn refused(&self) -> &BTreeMap<String, RefusedName> {
+        &self.refused
+    }
+
+    pub(super) fn shards_mut(&mut self) -> &mut [Shard] {
+        &mut self.shards
+    }
+
+    /// Forgets everything: the directory is another one, or gone.
+    pub(super) fn clear(&mut self) {
+        *self = Index::new(self.descriptor_budget);
+    }
+
+    /// Takes a listing over: what is new is opened, what is gone is dropped. True if shards came, went or changed names.
+    pub(super) fn update(&mut self, directory: BorrowedFd<'_>, listing: &[ListedName]) -> bool {
+        let listed: HashMap<&OsStr, u64> = listing
+            .iter()
+            .map(|entry| (entry.name.as_os_str(), entry.inode))
+            .collect();
+        self.refused
+            .retain(|name, _| listed.contains_key(OsStr::new(name)));
+        let mut gone: HashSet<Identity> = HashSet::new();
+        self.names.retain(|name, (inode, identity)| {
+            let stays = match listed.get(OsStr::new(name)) {
+                Some(listed_inode) => listed_inode == inode,
+                // A listing may miss a name while others are being renamed; a total must not fall for that.
+                None => is_still_there(directory, name, *identity),
+            };
+            if !stays {
+                gone.insert(*identity);
+            }
+            stays
+        });
+        let mut changed = false;
+        for entry in listing {
+            match entry.name.to_str() {
+                Some(name) if self.names.contains_key(name) || self.refused.contains_key(name) => {}
+                Some(name) => changed |= self.consider(directory, name, entry.inode, &mut gone),
+                None => self.refuse_unspeakable(&entry.name),
+            }
+        }
+        if !gone.is_empty() {
+            self.shards.retain(|shard| !gone.contains(&shard.identity));
+            changed = true;
+        }
+        if changed {
+            self.restore_order();
+        }
+        changed
+    }
+
+    /// Tries again to open what could not be opened: permissions change without a trace in the directory. True if shards came.
+    pub(super) fn retry_refused(&mut self, directory: BorrowedFd<'_>) -> bool {
+        let again: Vec<(String, ShardName)> = self
+            .refused
+            .iter()
+            .filter_map(|(name, refused)| Some((name.clone(), refused.parsed.clone()?)))
+            .collect();
+        let mut changed = false;
+        for (name, parsed) in again {
+            changed |= self.open(
+                directory,
+                &name,
+                parsed,
+                INODE_UNCERTAIN,
+                &mut HashSet::new(),
+            );
+        }
+        if changed {
+            self.restore_order();
+        }
+        changed
+    }
+
+    /// The open file of a shard: kept, or opened for this one reading. A shard whose name leads to another file by now is
+    /// replaced by a new one, which the flag says.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(super) fn file_of(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        position: usize,
+    ) -> Result<(Arc<ShardFile>, bool), OpenError> {
+        if let Some(file) = &self.shards[position].kept {
+            return Ok((Arc::clone(file), false));
+        }
+        let file_name = self.shards[position].file_name.clone();
+        let file = Arc::new(self.open_sparing(directory, &file_name)?);
+        let identity = file.identity();
+        let replaced = identity != self.shards[position].identity;
+        if replaced {
+            if self.positions.contains_key(&identity) {
+                // Another shard was renamed over this one just now; it must not be counted under both names.
+                return Err(OpenError::Vanished {
+                    path: file_name.into(),
+                });
+            }
+            let name = self.shards[position].name.clone();
+            self.names
+                .insert(file_name.clone(), (INODE_UNCERTAIN, identity));
+            self.positions.insert(identity, position);
+            self.shards[position] = Shard::new(name, file_name, Arc::clone(&file));
+        }
+        let keep = self.kept_count < self.descriptor_budget;
+        self.kept_count += usize::from(keep);
+        self.shards[position].kept = keep.then(|| Arc::clone(&file));
+        Ok((file, replaced))
+    }
+
+    pub(super) fn restore_order(&mut self) {
+        self.shards.sort_by(|a, b| {
+            (a.identity.birth, &a.file_name).cmp(&(b.identity.birth, &b.file_name))
+        });
+        self.positions = self
+            .shards
+            .iter()
+            .enumerate()
+            .map(|(position, shard)| (shard.identity, position))
+            .collect();
+        self.kept_count = self
+            .shards
+            .iter()
+            .filter(|shard| shard.kept.is_some())
+            .count();
+    }
+
+    fn consider(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        name: &str,
+        inode: u64,
+        gone: &mut HashSet<Identity>,
+    ) -> bool {
+        match ShardName::parse(name) {
+            Ok(parsed) => self.open(directory, name, parsed, inode, gone),
+            Err(NameError::NotAShard) => false,
+            Err(err) => {
+                let refused = RefusedName {
+                    parsed: None,
+                    reason: err.reason().unwrap_or("bad_type"),
+                    sentence: err.to_string(),
+                };
+                self.refused.insert(name.to_owned(), refused);
+                false
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        name: &str,
+        parsed: ShardName,
+        inode: u64,
+        gone: &mut HashSet<Identity>,
+    ) -> bool {
+        let file = match self.open_sparing(directory, name) {
+            Ok(file) => Arc::new(file),
+            Err(err) => {
+                match err.reason() {
+                    Some(reason) => {
+                        let refused = RefusedName {
+                            parsed: Some(parsed),
+                            reason,
+                            sentence: one_sentence(&err),
+                        };
+                        self.refused.insert(name.to_owned(), refused);
+                    }
+                    // Gone since it was listed.
+                    None => drop(self.refused.remove(name)),
+                }
+                return false;
+            }
+        };
+        self.refused.remove(name);
+        let identity = file.identity();
+        // On some stacked file systems the listing shows other numbers; such names are opened again at each listing.
+        let inode = if inode == identity.inode {
+            inode
+        } else {
+            INODE_UNCERTAIN
+        };
+        let Some(&position) = self.positions.get(&identity) else {
+            self.names.insert(name.to_owned(), (inode, identity));
+            let mut shard = Shard::new(parsed, name.to_owned(), file);
+            if self.kept_count < self.descriptor_budget {
+                self.kept_count += 1;
+            } else {
+                shard.kept = None;
+            }
+            self.positions.insert(identity, self.shards.len());
+            self.shards.push(shard);
+            return true;
+        };
+        if !gone.remove(&identity) {
+            // A second name of a file that is served already: its counts are counted once.
+            return false;
+        }
+        self.names.insert(name.to_owned(), (inode, identity));
+        let shard = &mut self.shards[position];
+        let renamed = shard.file_name != name;
+        shard.file_name = name.to_owned();
+        shard.name = parsed;
+        renamed
+    }
+
+    /// Opens a file; with no descriptors left, kept ones are given up first: too few of them must never cost a shard.
+    fn open_sparing(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        name: &str,
+    ) -> Result<ShardFile, OpenError> {
+        let first = ShardFile::open_at(directory, name);
+        let Err(OpenError::Io { source, .. }) = &first else {
+            return first;
+        };
+        let exhausted = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+        if !exhausted.contains(&source.raw_os_error()) || self.kept_count == 0 {
+            return first;
+        }
+        self.descriptor_budget = self.kept_count / 2;
+        tracing::warn!(
+            budget = self.descriptor_budget,
+            "out of file descriptors; fewer shards are kept open, scrapes become slower"
+        );
+        for shard in self
+            .shards
+            .iter_mut()
+            .filter(|shard| shard.kept.is_some())
+            .skip(self.descriptor_budget)
+        {
+            shard.kept = None;
+        }
+        self.kept_count = self.descriptor_budget;
+        ShardFile::open_at(directory, name)
+    }
+
+    /// A name that is not UTF-8 can be no label, and Python cannot show it either.
+    fn refuse_unspeakable(&mut self, name: &OsStr) {
+        let name = name.to_string_lossy().into_owned();
+        if ShardName::parse(&name) != Err(NameError::NotAShard) {
+            let sentence = "its name is not UTF-8".to_owned();
+            self.refused.insert(
+                name,
+                RefusedName {
+                    parsed: None,
+                    reason: "bad_type",
+                    sentence,
+                },
+            );
+        }
+    }
+}
+
+fn is_still_there(directory: BorrowedFd<'_>, name: &str, identity: Identity) -> bool {
+    rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| stat.st_ino == identity.inode)
+}

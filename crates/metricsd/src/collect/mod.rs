@@ -1,0 +1,305 @@
+//! Collecting: from the files in the shard directory to merged families.
+//!
+//! Invariant: a collection shows every value that was stored before it began, whatever is wrong with any one file. May list
+//! and read the directory; must not create, delete or rename anything in it, and takes no lease.
+
+mod index;
+mod notes;
+mod processes;
+mod reading;
+mod rest;
+mod shard;
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use metricsd_exporter::Family;
+use metricsd_shard::file_system_supports_leases;
+
+use self::index::Index;
+use self::notes::Notes;
+use self::processes::Processes;
+use self::reading::{THREADS_MAX, read_values};
+use self::rest::faults_set_times;
+use crate::directory::{DirectoryError, DirectoryTimes, ShardDirectory};
+use crate::liveness::Answers;
+use crate::merge::{Catalog, ConflictKind, Plan};
+use crate::policy::{Policy, RefusalReason};
+
+pub use self::processes::Process;
+pub use self::shard::Shard;
+
+/// The catalog is made anew when more than this many keys and more than half of all are no longer used.
+const UNUSED_KEYS_MAX: usize = 10_000;
+
+/// Whether a second process may serve the same directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locking {
+    /// The daemon: one a directory.
+    Exclusive,
+    /// A one-time look, beside whoever serves it.
+    None,
+}
+
+/// Collects from one directory, again and again.
+#[derive(Debug)]
+pub struct Collector {
+    path: PathBuf,
+    locking: Locking,
+    directory: Option<ShardDirectory>,
+    /// The directory's times at the last listing, if they tell whether it has changed since.
+    listed_at: Option<DirectoryTimes>,
+    index: Index,
+    processes: Processes,
+    policy: Policy,
+    catalog: Catalog,
+    plan: Plan,
+    /// Content of the files that are being read, one for each thread that reads.
+    buffers: Vec<Vec<u8>>,
+    notes: Notes,
+}
+
+/// What one collection found besides the families.
+#[derive(Debug, Clone, Default)]
+pub struct Collected {
+    /// Newly seen conflicts, by [`ConflictKind::index`].
+    pub conflicts: [u64; ConflictKind::ALL.len()],
+    /// Newly seen entries that are refused, by [`RefusalReason::index`].
+    pub refused: [u64; RefusalReason::ALL.len()],
+    /// Whether shards or sidecars came, went or changed names since the collection before.
+    pub sources_changed: bool,
+    /// Shards that were not read, because nobody can have stored anything into them since they were.
+    pub at_rest_count: usize,
+}
+
+/// What came of reading the shards.
+#[derive(Debug, Default)]
+struct Read {
+    /// Entries came or went.
+    entries_changed: bool,
+    /// A name led to another file than before.
+    files_replaced: bool,
+    at_rest_count: usize,
+}
+
+impl Collector {
+    /// Collects from a directory that is open, and locked if that is wanted. Keeps up to `descriptor_budget` shards open.
+    pub fn new(
+        directory: ShardDirectory,
+        locking: Locking,
+        policy: Policy,
+        descriptor_budget: usize,
+    ) -> Collector {
+        let catalog = Catalog::default();
+        let (plan, _) = Plan::new(&catalog, &policy.limits, &[]);
+        let threads = std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(THREADS_MAX);
+        Collector {
+            path: directory.path().to_owned(),
+            locking,
+            directory: Some(directory),
+            listed_at: None,
+            index: Index::new(descriptor_budget),
+            processes: Processes::default(),
+            policy,
+            catalog,
+            plan,
+            buffers: vec![Vec::new(); threads],
+            notes: Notes::default(),
+        }
+    }
+
+    /// The merged families of the last collection.
+    pub fn families(&self) -> &[Family] {
+        self.plan.families()
+    }
+
+    /// Every shard of the last collection, in canonical order.
+    pub fn shards(&self) -> &[Shard] {
+        self.index.shards()
+    }
+
+    /// For each name that looks like a shard's and cannot be served at all, the word for the metric of unreadable shards.
+    pub fn refused_names(&self) -> impl Iterator<Item = &'static str> {
+        self.index.refused().values().map(|refused| refused.reason)
+    }
+
+    /// What our own writers say of themselves, by the ID of their shards.
+    pub fn processes(&self) -> impl Iterator<Item = (&str, &Process)> {
+        self.processes.iter()
+    }
+
+    /// The directory as it is open now; none while it is missing.
+    pub fn directory(&self) -> Option<&ShardDirectory> {
+        self.directory.as_ref()
+    }
+
+    /// Where the shards are looked for.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Brings everything up to date. `answers` has what the kernel knows of writers; without them every shard is read.
+    ///
+    /// # Errors
+    /// The directory is missing, cannot be read, or another daemon has locked it since. The families are then those of what can
+    /// still be read: nothing, if the directory is gone; the known shards, if it only cannot be listed.
+    pub fn collect(&mut self, answers: &Answers) -> (Collected, Result<(), DirectoryError>) {
+        let now = SystemTime::now();
+        let (sources_changed, outcome) = match self.follow_directory() {
+            Ok(replaced) => {
+                let (changed, outcome) = self.relist(now);
+                (changed || replaced, outcome)
+            }
+            Err(err) => {
+                let had_sources =
+                    !self.index.shards().is_empty() || self.processes.iter().next().is_some();
+                self.forget_directory();
+                (had_sources, Err(err))
+            }
+        };
+        let read = self.read_shards(answers, now);
+        let mut collected = Collected {
+            sources_changed: sources_changed || read.files_replaced,
+            at_rest_count: read.at_rest_count,
+            ..Collected::default()
+        };
+        if read.entries_changed || collected.sources_changed {
+            self.replan(&mut collected);
+        }
+        self.plan
+            .merge(self.index.shards().iter().map(Shard::reading));
+        self.notes.report_defects(&self.index, now);
+        (collected, outcome)
+    }
+
+    /// Follows the path to the directory that it leads to now. True if that is another one than before.
+    fn follow_directory(&mut self) -> Result<bool, DirectoryError> {
+        if self
+            .directory
+            .as_ref()
+            .is_some_and(ShardDirectory::is_current)
+        {
+            return Ok(false);
+        }
+        let directory = ShardDirectory::open(&self.path)?;
+        if self.locking == Locking::Exclusive {
+            directory.lock()?;
+        }
+        if self.directory.is_some() {
+            tracing::warn!(directory = %self.path.display(), "the shard directory was replaced; serving the new one");
+        } else {
+            tracing::info!(directory = %self.path.display(), "the shard directory is back");
+        }
+        self.forget_directory();
+        self.directory = Some(directory);
+        Ok(true)
+    }
+
+    fn forget_directory(&mut self) {
+        self.directory = None;
+        self.listed_at = None;
+        self.index.clear();
+        self.processes.clear();
+    }
+
+    /// Lists the directory unless its times prove that no name has changed since the last listing. True if shards or sidecars
+    /// came or went.
+    fn relist(&mut self, now: SystemTime) -> (bool, Result<(), DirectoryError>) {
+        let Some(directory) = &self.directory else {
+            return (false, Ok(()));
+        };
+        let came_back = self.index.retry_refused(directory.as_fd());
+        // The times are asked for before the names: a change in between is seen by the next collection.
+        let listing = directory.times().and_then(|times| {
+            let unchanged = self.listed_at == Some(times);
+            Ok((
+                times,
+                if unchanged {
+                    None
+                } else {
+                    Some(directory.list()?)
+                },
+            ))
+        });
+        let (times, names) = match listing {
+            Ok((_, None)) => return (came_back, Ok(())),
+            Ok((times, Some(names))) => (times, names),
+            Err(err) => return (came_back, Err(err)),
+        };
+        let shards_changed = self.index.update(directory.as_fd(), &names);
+        let processes_changed = self.processes.update(directory.as_fd(), &names);
+        let proves = times.are_older_than(shard::TIME_GRANULARITY, now)
+            // Elsewhere (network file systems) times may come from a cache.
+            && file_system_supports_leases(directory.as_fd()).is_ok();
+        self.listed_at = proves.then_some(times);
+        (came_back || shards_changed || processes_changed, Ok(()))
+    }
+
+    /// Reads every shard.
+    fn read_shards(&mut self, answers: &Answers, now: SystemTime) -> Read {
+        let mut read = Read::default();
+        let Some(directory) = &self.directory else {
+            return read;
+        };
+        let times_tell = file_system_supports_leases(directory.as_fd()).is_ok_and(faults_set_times);
+        let answer = |shard: &Shard| answers.get(&shard.identity).copied().filter(|_| times_tell);
+        let visited = read_values(self.index.shards_mut(), &mut self.buffers, &answer);
+        read.at_rest_count = visited.at_rest_count;
+        for position in visited.to_parse {
+            let file = match self.index.file_of(directory.as_fd(), position) {
+                Ok((file, replaced)) => {
+                    read.files_replaced |= replaced;
+                    file
+                }
+                Err(err) => {
+                    self.index.shards_mut()[position].read_failed = err.reason();
+                    continue;
+                }
+            };
+            let shard = &mut self.index.shards_mut()[position];
+            match shard.read(
+                &file,
+                &mut self.buffers[0],
+                &mut self.catalog,
+                &self.policy,
+                now,
+            ) {
+                Ok(entries_changed) => {
+                    shard.read_failed = None;
+                    read.entries_changed |= entries_changed;
+                }
+                Err(err) => shard.read_failed = Some(err.reason()),
+            }
+        }
+        if read.files_replaced {
+            self.index.restore_order();
+        }
+        read
+    }
+
+    fn replan(&mut self, collected: &mut Collected) {
+        let in_use: usize = self
+            .index
+            .shards()
+            .iter()
+            .map(|shard| shard.keys.len())
+            .sum();
+        let unused = self.catalog.len().saturating_sub(in_use);
+        if unused > UNUSED_KEYS_MAX && unused > in_use {
+            let keys = self
+                .index
+                .shards_mut()
+                .iter_mut()
+                .flat_map(|shard| shard.keys.iter_mut());
+            self.catalog.compact(keys, &self.policy);
+        }
+        let sources: Vec<_> = self.index.shards().iter().map(Shard::source).collect();
+        let (plan, findings) = Plan::new(&self.catalog, &self.policy.limits, &sources);
+        self.plan = plan;
+        self.notes
+            .count(&findings, self.index.shards_mut(), &self.catalog, collected);
+    }
+}

@@ -1,0 +1,73 @@
+//! Reading the values of many shards, on as many threads as help.
+//!
+//! Invariant: every shard is visited once, whatever number of threads the system gives. Must not touch: the index, the catalog.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::shard::{Reread, Shard};
+use crate::liveness::Answer;
+
+/// Shards that a thread takes at a time: fewer would be read sooner than a thread starts.
+const SHARDS_AT_A_TIME: usize = 64;
+
+/// Threads that read at the same time. They copy out of the page cache, which more of them do not do faster.
+pub(super) const THREADS_MAX: usize = 4;
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Visited {
+    /// Positions of the shards that need more than their values read.
+    pub(super) to_parse: Vec<usize>,
+    /// Shards that were spared a reading.
+    pub(super) at_rest_count: usize,
+}
+
+/// Reads the values of every shard, with one thread for each buffer, this one included. `answer` says what the kernel knows of
+/// a shard's writers, where that can spare a reading.
+pub(super) fn read_values(
+    shards: &mut [Shard],
+    buffers: &mut [Vec<u8>],
+    answer: &(impl Fn(&Shard) -> Option<Answer> + Sync),
+) -> Visited {
+    let helpers_wanted = shards.len().div_ceil(SHARDS_AT_A_TIME).saturating_sub(1);
+    let parts = Mutex::new(shards.chunks_mut(SHARDS_AT_A_TIME).enumerate());
+    let take = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = |buffer: &mut Vec<u8>| {
+        let mut visited = Visited::default();
+        while let Some((part, shards)) = take() {
+            for (index, shard) in shards.iter_mut().enumerate() {
+                match shard.read_values_only(answer(shard), buffer) {
+                    Reread::Done => {}
+                    Reread::AtRest => visited.at_rest_count += 1,
+                    Reread::NeedsParsing => visited.to_parse.push(part * SHARDS_AT_A_TIME + index),
+                }
+            }
+        }
+        visited
+    };
+    let Some((own_buffer, buffers)) = buffers.split_first_mut() else {
+        return Visited::default();
+    };
+    std::thread::scope(|scope| {
+        let helper = |buffer| {
+            std::thread::Builder::new()
+                .name("reading".into())
+                .spawn_scoped(scope, || work(buffer))
+        };
+        // A thread that the system does not give is work for the others.
+        let helpers: Vec<_> = buffers
+            .iter_mut()
+            .take(helpers_wanted)
+            .map_while(|buffer| helper(buffer).ok())
+            .collect();
+        let mut visited = work(own_buffer);
+        for helper in helpers {
+            let theirs = helper.join().expect("reading is total");
+            visited.to_parse.extend(theirs.to_parse);
+            visited.at_rest_count += theirs.at_rest_count;
+        }
+        // The order of threads must not show: it is the order in which new keys get their numbers.
+        visited.to_parse.sort_unstable();
+        visited
+    })
+}

@@ -1,0 +1,319 @@
+//! One shard in the index: its entries parsed once, its values read again at every collection unless it is at rest.
+//!
+//! Invariant: after a reading, keys and values are those of one valid prefix of the file. A file that was cut, rewritten in place
+//! or truncated is parsed from scratch; a store into a mapping changes no time stamp and needs nothing parsed. Must not write.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use metricsd_shard::{
+    Damage, FileKind, GaugeMode, HEADER_LEN_BYTES, Identity, READ_LEN_MAX_BYTES, ReadError,
+    ShardFile, ShardName, parse_from,
+};
+
+use super::rest::is_at_rest;
+use crate::liveness::Answer;
+use crate::merge::{Catalog, ConflictKind, KeyId, Reading, Source};
+use crate::policy::Policy;
+
+/// How coarse the time stamps of a file may be: within it, a second change may leave the same time. The kernel's coarse clock
+/// ticks every 1 to 10 ms.
+pub(super) const TIME_GRANULARITY: Duration = Duration::from_millis(100);
+
+const _: () = assert!(
+    READ_LEN_MAX_BYTES < u32::MAX as usize,
+    "offsets into what is read of a file fit 32 bits"
+);
+
+/// What came of reading only the values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reread {
+    /// They were read.
+    Done,
+    /// They cannot have changed since they were read.
+    AtRest,
+    /// The file has other entries than before, is damaged, is not open, or cannot be read.
+    NeedsParsing,
+}
+
+/// A shard and what was last read of it.
+#[derive(Debug)]
+pub struct Shard {
+    pub(super) name: ShardName,
+    pub(super) file_name: String,
+    pub(super) identity: Identity,
+    /// Open, as long as there are descriptors to spare.
+    pub(super) kept: Option<Arc<ShardFile>>,
+    offsets: Vec<u32>,
+    pub(super) keys: Vec<KeyId>,
+    values: Vec<f64>,
+    /// Only of the most recent gauge modes.
+    timestamps: Vec<f64>,
+    /// Where the next entry would start.
+    end: usize,
+    /// Entries that were skipped on the way here; they stay skipped.
+    skipped: Option<Damage>,
+    /// What is wrong from `end` on.
+    damage: Option<Damage>,
+    /// The last reading failed as a whole, so the values are those of an earlier one.
+    pub(super) read_failed: Option<&'static str>,
+    /// The file's time when it was parsed; none while it is so recent that a later change could leave the same time.
+    parsed_at: Option<SystemTime>,
+    /// Whether the last reading changed any value.
+    pub(super) moved: bool,
+    /// Before the values were read last.
+    values_read_at: Option<Instant>,
+    /// Entries whose refusals have been counted.
+    pub(super) judged_count: usize,
+    /// Conflicts that have been counted.
+    pub(super) noted_conflicts: HashSet<(Arc<str>, ConflictKind)>,
+}
+
+impl Shard {
+    pub(super) fn new(name: ShardName, file_name: String, file: Arc<ShardFile>) -> Shard {
+        Shard {
+            name,
+            file_name,
+            identity: file.identity(),
+            kept: Some(file),
+            offsets: Vec::new(),
+            keys: Vec::new(),
+            values: Vec::new(),
+            timestamps: Vec::new(),
+            end: HEADER_LEN_BYTES,
+            skipped: None,
+            damage: None,
+            read_failed: None,
+            parsed_at: None,
+            moved: false,
+            values_read_at: None,
+            judged_count: 0,
+            noted_conflicts: HashSet::new(),
+        }
+    }
+
+    /// The parsed file name.
+    pub fn name(&self) -> &ShardName {
+        &self.name
+    }
+
+    /// The file name as listed.
+    pub fn file_name(&self) -> &str {
+        &self.file_name
+    }
+
+    /// Which file it is.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The open file, if it is kept open.
+    pub fn kept_file(&self) -> Option<&Arc<ShardFile>> {
+        self.kept.as_ref()
+    }
+
+    /// Whether the last collection saw any of its values move.
+    pub fn has_moved(&self) -> bool {
+        self.moved
+    }
+
+    /// What is wrong with it, if anything: the word for the metric of unreadable shards.
+    pub fn defect_reason(&self) -> Option<&'static str> {
+        let damage = self.damage.as_ref().or(self.skipped.as_ref());
+        self.read_failed.or_else(|| damage.map(Damage::reason))
+    }
+
+    /// What is wrong with it, for the log.
+    pub(super) fn defect_sentence(&self) -> String {
+        match (
+            self.read_failed,
+            self.damage.as_ref().or(self.skipped.as_ref()),
+        ) {
+            (Some(_), _) => "cannot be read; the values of the last reading are served".to_owned(),
+            (None, Some(damage)) => damage.to_string(),
+            (None, None) => String::new(),
+        }
+    }
+
+    pub(super) fn source(&self) -> Source<'_> {
+        Source {
+            kind: self.name.kind,
+            id: &self.name.id,
+            keys: &self.keys,
+        }
+    }
+
+    pub(super) fn reading(&self) -> Reading<'_> {
+        Reading {
+            values: &self.values,
+            timestamps: &self.timestamps,
+        }
+    }
+
+    /// Brings the values up to date if no entry has to be parsed for it. Needs nothing but the shard, so many can be read at a
+    /// time. `answer` is what the kernel knows of writers, where that can spare a reading.
+    pub(super) fn read_values_only(
+        &mut self,
+        answer: Option<Answer>,
+        buffer: &mut Vec<u8>,
+    ) -> Reread {
+        self.moved = false;
+        let Some(file) = self.kept.clone() else {
+            return Reread::NeedsParsing;
+        };
+        // The time is asked for before the content: a change in between is seen by the next reading.
+        let Ok(stat) = file.stat() else {
+            return Reread::NeedsParsing;
+        };
+        if self.parsed_at != Some(stat.modified)
+            || self.damage.is_some()
+            || self.read_failed.is_some()
+        {
+            return Reread::NeedsParsing;
+        }
+        let now = Instant::now();
+        if let (Some(answer), Some(read_at)) = (answer, self.values_read_at)
+            && is_at_rest(answer, stat.modified, read_at, now)
+        {
+            return Reread::AtRest;
+        }
+        if file.read_used(buffer).is_err() || used_len_bytes(buffer) != self.end {
+            return Reread::NeedsParsing;
+        }
+        self.read_values(buffer, now);
+        Reread::Done
+    }
+
+    /// Reads the file again, entries included. True if entries came or went, so that a new plan is needed.
+    ///
+    /// # Errors
+    /// The file cannot be read at all; entries and values stay what they were.
+    pub(super) fn read(
+        &mut self,
+        file: &ShardFile,
+        buffer: &mut Vec<u8>,
+        catalog: &mut Catalog,
+        policy: &Policy,
+        now: SystemTime,
+    ) -> Result<bool, ReadError> {
+        self.moved = false;
+        let read_at = Instant::now();
+        let stat = file.stat().map_err(|source| ReadError {
+            path: self.file_name.clone().into(),
+            source,
+        })?;
+        let modified = stat.modified;
+        file.read_used(buffer)?;
+        let used_len_bytes = used_len_bytes(buffer);
+        let rewritten = self.parsed_at != Some(modified) || used_len_bytes < self.end;
+        let changed = if rewritten {
+            self.parse_from_scratch(buffer, catalog, policy)
+        } else if used_len_bytes > self.end || self.damage.is_some() {
+            self.parse_new(buffer, catalog, policy)
+        } else {
+            false
+        };
+        let age = now
+            .duration_since(modified)
+            .unwrap_or_else(|future| future.duration());
+        self.parsed_at = (age > TIME_GRANULARITY).then_some(modified);
+        self.read_values(buffer, read_at);
+        Ok(changed)
+    }
+
+    fn parse_from_scratch(&mut self, bytes: &[u8], catalog: &mut Catalog, policy: &Policy) -> bool {
+        let parsed = parse_from(bytes, HEADER_LEN_BYTES);
+        self.skipped = None;
+        self.set_damage(parsed.damage);
+        self.end = parsed.end;
+        let known = self.keys.len();
+        let same = parsed.entries.len() >= known
+            && parsed
+                .entries
+                .iter()
+                .zip(self.offsets.iter().zip(&self.keys))
+                .all(|(entry, (&offset, &key))| {
+                    entry.value_offset == offset as usize && entry.key == catalog.spelling(key)
+                });
+        if !same {
+            self.offsets.clear();
+            self.keys.clear();
+            self.values.clear();
+        }
+        let from = if same { known } else { 0 };
+        for entry in &parsed.entries[from..] {
+            self.push(entry.value_offset, catalog.intern(entry.key, policy));
+        }
+        !same || parsed.entries.len() > known
+    }
+
+    fn parse_new(&mut self, bytes: &[u8], catalog: &mut Catalog, policy: &Policy) -> bool {
+        let parsed = parse_from(bytes, self.end);
+        self.set_damage(parsed.damage);
+        self.end = parsed.end;
+        for entry in &parsed.entries {
+            self.push(entry.value_offset, catalog.intern(entry.key, policy));
+        }
+        !parsed.entries.is_empty()
+    }
+
+    fn set_damage(&mut self, damage: Option<Damage>) {
+        match damage {
+            // Skipped entries lie before the new end, so the next parse will not meet them again.
+            Some(skipped @ Damage::BadKey { .. }) => {
+                self.skipped.get_or_insert(skipped);
+                self.damage = None;
+            }
+            damage => self.damage = damage,
+        }
+    }
+
+    fn push(&mut self, offset: usize, key: KeyId) {
+        self.offsets
+            .push(u32::try_from(offset).expect("at most 64 MiB of a file are read"));
+        self.keys.push(key);
+    }
+
+    fn read_values(&mut self, bytes: &[u8], read_at: Instant) {
+        let with_timestamps = matches!(
+            self.name.kind,
+            FileKind::Gauge(GaugeMode::MostRecent | GaugeMode::LiveMostRecent)
+        );
+        let mut moved = false;
+        // An entry that is new has moved if it is not at zero.
+        self.values.resize(self.keys.len(), 0.0);
+        for (value, &offset) in self.values.iter_mut().zip(&self.offsets) {
+            let new = word(bytes, offset as usize);
+            moved |= value.to_bits() != new.to_bits();
+            *value = new;
+        }
+        if with_timestamps {
+            self.timestamps.clear();
+            self.timestamps.extend(
+                self.offsets
+                    .iter()
+                    .map(|&offset| word(bytes, offset as usize + 8)),
+            );
+        }
+        self.moved = moved;
+        self.values_read_at = Some(read_at);
+    }
+}
+
+/// How many of the bytes are in use by the header, as far as they were read.
+fn used_len_bytes(bytes: &[u8]) -> usize {
+    let used = bytes
+        .first_chunk()
+        .map_or(0, |word| i32::from_le_bytes(*word));
+    usize::try_from(used).unwrap_or(0).min(bytes.len())
+}
+
+/// The double at `offset`; entries end within the bytes that they were parsed from, so there always is one.
+#[inline]
+fn word(bytes: &[u8], offset: usize) -> f64 {
+    bytes
+        .get(offset..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0.0, |word| f64::from_le_bytes(*word))
+}

@@ -1,0 +1,171 @@
+//! Which shards somebody still has open for writing. One thread asks the kernel, by taking and dropping a lease on each.
+//!
+//! Invariant: only this thread takes leases, it does nothing else, and it holds each for two adjacent system calls, because a
+//! writer's `open` waits for it. Shards are asked about when they are new, when a writer closed them, when events were lost, and
+//! in a slow sweep; never all of them at every scrape. Must not open anything for writing.
+
+mod prober;
+mod watch;
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use metricsd_shard::{Identity, Liveness, ShardFile};
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::collect::Shard;
+use crate::directory::ShardDirectory;
+
+/// Answers by file identity.
+pub type Answers = HashMap<Identity, Answer>;
+
+/// What the kernel said of a shard, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// What it said.
+    pub liveness: Liveness,
+    /// Before it was asked, by the clock that files' times are taken from.
+    pub asked_at: SystemTime,
+    /// After it had answered.
+    pub answered_at: Instant,
+}
+
+/// A shard to ask about.
+#[derive(Debug, Clone)]
+struct Watched {
+    identity: Identity,
+    file_name: String,
+    /// Open already; else it is opened for each question.
+    kept: Option<Arc<ShardFile>>,
+}
+
+/// The directory and the shards in it that the thread shall ask about from now on.
+#[derive(Debug)]
+struct Order {
+    number: u64,
+    directory: OwnedFd,
+    shards: Vec<Watched>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Not yet taken by the thread.
+    order: Option<Order>,
+    ordered: u64,
+    /// Number of the last order that every shard was asked about for.
+    answered: u64,
+    answers: Arc<Answers>,
+    stopping: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    answered: Condvar,
+    /// Wakes the thread out of its poll.
+    wake: OwnedFd,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is valid between any two statements that change it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        // Any number above 0 wakes, whatever the byte order. It fails only when a wake is pending already.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_le_bytes());
+    }
+}
+
+/// The thread that asks. Dropping it ends the thread.
+#[derive(Debug)]
+pub struct LivenessWatch {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl LivenessWatch {
+    /// Starts the thread. The process must have ignored SIGIO.
+    ///
+    /// # Errors
+    /// The system's: no thread, no descriptor.
+    pub fn start() -> io::Result<LivenessWatch> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            answered: Condvar::new(),
+            wake,
+        });
+        let for_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("liveness".into())
+            .spawn(move || prober::run(&for_thread))?;
+        Ok(LivenessWatch {
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// From now on these shards are asked about, and no others.
+    ///
+    /// # Errors
+    /// No descriptor for the directory.
+    pub fn follow(&self, directory: &ShardDirectory, shards: &[Shard]) -> io::Result<()> {
+        let directory = directory.as_fd().try_clone_to_owned()?;
+        let watched = |shard: &Shard| Watched {
+            identity: shard.identity(),
+            file_name: shard.file_name().to_owned(),
+            kept: shard.kept_file().cloned(),
+        };
+        let shards = shards.iter().map(watched).collect();
+        let mut state = self.shared.lock();
+        state.ordered += 1;
+        state.order = Some(Order {
+            number: state.ordered,
+            directory,
+            shards,
+        });
+        drop(state);
+        self.shared.wake();
+        Ok(())
+    }
+
+    /// Waits until every shard that is followed has been asked about, at most `patience`; true if so.
+    pub fn settle(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut state = self.shared.lock();
+        while state.answered < state.ordered {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return false;
+            };
+            state = self
+                .shared
+                .answered
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
+    }
+
+    /// The latest answers; a shard that has none was not asked about yet.
+    pub fn answers(&self) -> Arc<Answers> {
+        Arc::clone(&self.shared.lock().answers)
+    }
+}
+
+impl Drop for LivenessWatch {
+    fn drop(&mut self) {
+        self.shared.lock().stopping = true;
+        self.shared.wake();
+        if let Some(thread) = self.thread.take() {
+            // A panic in there has been reported by its hook; the answers stay what they were.
+            let _ = thread.join();
+        }
+    }
+}

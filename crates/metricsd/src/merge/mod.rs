@@ -1,0 +1,152 @@
+//! Merging: the entries of many shards to one set of families, as Python's `MultiProcessCollector` merges them.
+//!
+//! Values in, values out. Sources come in canonical order (oldest first), which decides wherever order decides: conflicts,
+//! ties, the order of additions. The work is split by how often it has to be done: a [`Catalog`] takes each distinct key apart
+//! once, a [`Plan`] says for one set of entries which cell each of them goes to, and [`Plan::merge`] only adds numbers up.
+//! `docs/merge-semantics.md` has the rules and every difference from Python.
+//!
+//! Invariant: equal sources give equal families, whatever was merged before. Must not touch: I/O, the clock, logging.
+
+mod bound;
+mod bounds;
+mod catalog;
+mod cells;
+mod names;
+mod output;
+mod plan;
+mod planner;
+mod sum;
+
+use std::sync::Arc;
+
+use metricsd_shard::{FileKind, GaugeMode};
+
+pub use catalog::{Catalog, KeyId, Labels};
+pub use plan::Plan;
+
+use crate::policy::RefusalReason;
+
+/// One shard's entries, without their values.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// Type and gauge mode, from the file's name.
+    pub kind: FileKind,
+    /// What gauges of the `all` modes show as the label `pid`.
+    pub id: &'a str,
+    /// The entries in file order; a key may stand there twice.
+    pub keys: &'a [KeyId],
+}
+
+/// The values of one source, in the order of its keys.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading<'a> {
+    /// A value for each key.
+    pub values: &'a [f64],
+    /// A timestamp (unix seconds, 0 if never set) for each key, where the source's gauge mode is a most recent one; else empty.
+    pub timestamps: &'a [f64],
+}
+
+/// What planning found that somebody should hear of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Sources that disagree with an older one. Each (source, family, kind) once.
+    pub conflicts: Vec<Conflict>,
+    /// Entries that are not served.
+    pub refusals: Vec<RefusedEntry>,
+}
+
+/// A source that says something else about a family than the oldest source of that family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// Index of the source that lost.
+    pub source: usize,
+    /// The family as exposed.
+    pub family: Arc<str>,
+    /// What they disagree about.
+    pub kind: ConflictKind,
+}
+
+/// The values of the label `kind` of `metricsd_conflicts_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConflictKind {
+    /// Two types under one name; the loser's entries are left out.
+    Type,
+    /// Two help texts; the values of both are merged.
+    Help,
+    /// Two sets of bucket bounds; merged over the union of both, as Python does.
+    Buckets,
+    /// Two gauge modes; the loser's entries are left out unless both modes merge alike (`max` and `livemax`).
+    Mode,
+}
+
+impl ConflictKind {
+    /// Every kind, in the order of [`ConflictKind::index`].
+    pub const ALL: [ConflictKind; 4] = [
+        ConflictKind::Type,
+        ConflictKind::Help,
+        ConflictKind::Buckets,
+        ConflictKind::Mode,
+    ];
+
+    /// The label value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ConflictKind::Type => "type",
+            ConflictKind::Help => "help",
+            ConflictKind::Buckets => "buckets",
+            ConflictKind::Mode => "mode",
+        }
+    }
+
+    /// Its place in [`ConflictKind::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// An entry that is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefusedEntry {
+    /// Index of the source.
+    pub source: usize,
+    /// Index of the entry in it.
+    pub entry: usize,
+    /// Under which reason it is counted. The key's own refusal, where it has one, says more.
+    pub reason: RefusalReason,
+}
+
+/// How the values of one series become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Function {
+    /// Added up.
+    Sum,
+    /// The smallest; the first one stays unless a later one is strictly smaller.
+    Min,
+    /// The greatest; the first one stays unless a later one is strictly greater.
+    Max,
+    /// Not merged: one series for each `pid`, of which the last entry holds.
+    All,
+    /// That with the strictly greatest timestamp above 0; none has no sample.
+    MostRecent,
+}
+
+impl Function {
+    fn of(kind: FileKind) -> Function {
+        match kind {
+            FileKind::Gauge(mode) => match mode {
+                GaugeMode::All | GaugeMode::LiveAll => Function::All,
+                GaugeMode::Min | GaugeMode::LiveMin => Function::Min,
+                GaugeMode::Max | GaugeMode::LiveMax => Function::Max,
+                GaugeMode::Sum | GaugeMode::LiveSum => Function::Sum,
+                GaugeMode::MostRecent | GaugeMode::LiveMostRecent => Function::MostRecent,
+            },
+            FileKind::Counter
+            | FileKind::Summary
+            | FileKind::Histogram
+            | FileKind::Untyped
+            | FileKind::Info
+            | FileKind::StateSet
+            | FileKind::GaugeHistogram => Function::Sum,
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! Makes a plan: walks the entries of all sources once, oldest source first, and decides conflicts, refusals and limits.
+//!
+//! Invariant: whoever is older wins, and the loser costs the winner nothing. A label set is served whole or not at all. Must
+//! not touch: I/O, the clock, logging.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use metricsd_shard::FileKind;
+
+use super::bounds::Bounds;
+use super::catalog::{Bound, Catalog, Facts, KeyId};
+use super::cells::{Cell, CellIndex, Cells};
+use super::names::exposed_names;
+use super::plan::{FamilyPlan, Group, Planned};
+use super::{Conflict, ConflictKind, Findings, Function, RefusedEntry, Source};
+use crate::policy::{RefusalReason, SeriesLimits, is_reserved};
+
+/// Samples that a label set may have although a limit is reached: a histogram is served whole or not at all, but not a
+/// histogram of a million bounds.
+const SAMPLES_BEYOND_LIMIT: usize = 1000;
+
+#[derive(Debug)]
+pub(super) struct Planner<'a> {
+    catalog: &'a Catalog,
+    limits: &'a SeriesLimits,
+    families: Vec<FamilyPlan>,
+    states: Vec<FamilyState>,
+    /// Families by the number of their name.
+    family_indices: Vec<Option<usize>>,
+    /// The family that exposes a name, be it in sample lines or in its TYPE line.
+    exposed_by: HashMap<String, usize>,
+    /// Whether a family may expose a sample name, as decided when it was first seen.
+    owned: HashMap<(usize, u32), bool>,
+    groups: Vec<Group>,
+    group_indices: HashMap<(usize, u32, Option<u32>), usize>,
+    members: HashMap<(usize, Member), Cell>,
+    /// Where a key goes, once known. Not for gauges that are not merged: there it depends on the source.
+    placed: Vec<Option<Placed>>,
+    pids: HashMap<Arc<str>, u32>,
+    cells: Cells,
+    series_count: usize,
+    findings: Findings,
+    reported: HashSet<(usize, usize, ConflictKind)>,
+}
+
+/// What the planner knows of a family besides its plan.
+#[derive(Debug)]
+struct FamilyState {
+    /// Its name before escaping.
+    spelling: u32,
+    /// Another family exposes one of its names already, so nothing of it is served.
+    lost: bool,
+    /// One of its names is reserved though neither its own nor its samples' are: a bucket is exposed under its family's name,
+    /// whatever it is stored as.
+    reserved: bool,
+    series_count: usize,
+    /// Of the first complete histogram.
+    bounds: Option<Bounds>,
+}
+
+/// One sample among those of a label set: a name, or a bound by its bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Member {
+    Sample(u32),
+    Bucket(u64),
+}
+
+/// Where an entry goes.
+#[derive(Debug, Clone, Copy)]
+struct Placed {
+    cell: CellIndex,
+    /// Group and bound, if it is a bucket.
+    bucket: Option<(usize, f64)>,
+}
+
+/// Why an entry goes nowhere.
+enum Nowhere {
+    Refused(RefusalReason),
+    /// Lost a conflict, which is reported.
+    Lost,
+}
+
+/// The source whose entries are being placed.
+#[derive(Clone, Copy)]
+struct Current {
+    index: usize,
+    kind: FileKind,
+    function: Function,
+    pid: u32,
+}
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(catalog: &'a Catalog, limits: &'a SeriesLimits) -> Planner<'a> {
+        Planner {
+            catalog,
+            limits,
+            families: Vec::new(),
+            states: Vec::new(),
+            family_indices: vec![None; catalog.text_count()],
+            exposed_by: HashMap::new(),
+            owned: HashMap::new(),
+            groups: Vec::new(),
+            group_indices: HashMap::new(),
+            members: HashMap::new(),
+            placed: vec![None; catalog.len()],
+            pids: HashMap::new(),
+            cells: Cells::new(),
+            series_count: 0,
+            findings: Findings::default(),
+            reported: HashSet::new(),
+        }
+    }
+
+    pub(super) fn finish(self) -> Planned {
+        Planned {
+            families: self.families,
+            groups: self.groups,
+            cells: self.cells,
+            findings: self.findings,
+        }
+    }
+
+    /// Plans one more source, younger than all before it.
+    pub(super) fn plan(&mut self, index: usize, source: &Source<'_>) -> (Function, Vec<CellIndex>) {
+        let next_pid = u32::try_from(self.pids.len())
+            .expect("each source has a file, and there are fewer of those");
+        let pid = *self.pids.entry(source.id.into()).or_insert(next_pid);
+        let current = Current {
+            index,
+            kind: source.kind,
+            function: Function::of(source.kind),
+            pid,
+        };
+        let mut bounds: HashMap<usize, Bounds> = HashMap::new();
+        let mut cells = Vec::with_capacity(source.keys.len());
+        for (entry, &key) in source.keys.iter().enumerate() {
+            match self.place(current, source.id, key) {
+                Ok(Placed { cell, bucket }) => {
+                    if let Some((group, bound)) = bucket {
+                        bounds.entry(group).or_default().add(bound);
+                    }
+                    cells.push(cell);
+                }
+                Err(nowhere) => {
+                    if let Nowhere::Refused(reason) = nowhere {
+                        self.findings.refusals.push(RefusedEntry {
+                            source: index,
+                            entry,
+                            reason,
+                        });
+                    }
+                    cells.push(CellIndex::UNSERVED);
+                }
+            }
+        }
+        self.compare_bounds(index, &bounds);
+        (current.function, cells)
+    }
+
+    fn place(&mut self, current: Current, id: &str, key: KeyId) -> Result<Placed, Nowhere> {
+        let facts = self.catalog.facts(key);
+        // Before anything else: what is not served must not decide what the family is.
+        if let Some(refusal) = &facts.refusal {
+            return Err(Nowhere::Refused(refusal.reason()));
+        }
+        if current.kind == FileKind::Histogram && facts.bound == Bound::NotANumber {
+            return Err(Nowhere::Refused(RefusalReason::Label));
+        }
+        let family = self.family(current, facts)?;
+        if let Some(placed) = self.placed[key.index()] {
+            return Ok(placed);
+        }
+        if !self.owns(family, facts.sample) {
+            self.report(current.index, family, ConflictKind::Type);
+            return Err(Nowhere::Lost);
+        }
+        if current.function == Function::All {
+            let member = Member::Sample(facts.sample);
+            let (_, cell) = self.member(
+                family,
+                (facts.labels_without_pid, Some((current.pid, id))),
+                member,
+                current.function,
+            )?;
+            return Ok(Placed { cell, bucket: None });
+        }
+        let (labels, member) = match (current.kind, facts.bound) {
+            (FileKind::Histogram, Bound::At(bound)) => {
+                (facts.labels_without_le, Member::Bucket(bound.to_bits()))
+            }
+            (FileKind::Gauge(_), _) => (facts.labels_without_pid, Member::Sample(facts.sample)),
+            _ => (facts.labels, Member::Sample(facts.sample)),
+        };
+        let (group, cell) = self.member(family, (labels, None), member, current.function)?;
+        let bucket = match member {
+            Member::Bucket(bits) => Some((group, f64::from_bits(bits))),
+            Member::Sample(_) => None,
+        };
+        self.placed[key.index()] = Some(Placed {
+            cell: cell.not_first(),
+            bucket,
+        });
+        Ok(Placed { cell, bucket })
+    }
+
+    /// The family of an entry, if the source agrees with the oldest source of that family.
+    fn family(&mut self, current: Current, facts: &Facts) -> Result<usize, Nowhere> {
+        let family = match self.family_indices[facts.family as usize] {
+            Some(family) => family,
+            None => self.found_family(current.kind, facts),
+        };
+        if self.states[family].reserved {
+            return Err(Nowhere::Refused(RefusalReason::ReservedName));
+        }
+        if self.states[family].lost {
+            self.report(current.index, family, ConflictKind::Type);
+            return Err(Nowhere::Lost);
+        }
+        if self.states[family].spelling != facts.family_spelling {
+            return Err(Nowhere::Refused(RefusalReason::BadName));
+        }
+        let FamilyPlan {
+            kind: oldest, help, ..
+        } = self.families[family];
+        if oldest != current.kind {
+            let gauges = matches!(
+                (oldest, current.kind),
+                (FileKind::Gauge(_), FileKind::Gauge(_))
+            );
+            self.report(
+                current.index,
+                family,
+                if gauges {
+                    ConflictKind::Mode
+                } else {
+                    ConflictKind::Type
+                },
+            );
+            if !gauges || Function::of(oldest) != current.function {
+                return Err(Nowhere::Lost);
+            }
+        }
+        if help != facts.help {
+            self.report(current.index, family, ConflictKind::Help);
+        }
+        Ok(family)
+    }
+
+    fn found_family(&mut self, kind: FileKind, facts: &Facts) -> usize {
+        let family = self.families.len();
+        let names = exposed_names(kind, self.catalog.text(facts.family));
+        let reserved = names.iter().any(|name| is_reserved(name));
+        let lost = names.iter().any(|name| self.exposed_by.contains_key(name));
+        if !lost && !reserved {
+            self.exposed_by
+                .extend(names.into_iter().map(|name| (name, family)));
+        }
+        self.families.push(FamilyPlan {
+            name: facts.family,
+            kind,
+            help: facts.help,
+        });
+        self.states.push(FamilyState {
+            spelling: facts.family_spelling,
+            lost,
+            reserved,
+            series_count: 0,
+            bounds: None,
+        });
+        self.family_indices[facts.family as usize] = Some(family);
+        family
+    }
+
+    /// Whether samples of this name belong to the family: two families must not expose the same name, or a scraper would take
+    /// one for the other.
+    fn owns(&mut self, family: usize, sample: u32) -> bool {
+        let (owned, exposed_by, catalog) = (&mut self.owned, &mut self.exposed_by, self.catalog);
+        *owned.entry((family, sample)).or_insert_with(|| {
+            *exposed_by
+                .entry(catalog.text(sample).to_owned())
+                .or_insert(family)
+                == family
+        })
+    }
+
+    /// Group and cell of one sample; the cell is marked as first if it is new.
+    fn member(
+        &mut self,
+        family: usize,
+        (labels, pid): (u32, Option<(u32, &str)>),
+        member: Member,
+        function: Function,
+    ) -> Result<(usize, CellIndex), Nowhere> {
+        let group_key = (family, labels, pid.map(|(number, _)| number));
+        let known_group = self.group_indices.get(&group_key).copied();
+        if let Some(group) = known_group
+            && let Some(cell) = self.members.get(&(group, member))
+        {
+            return Ok((group, cell.index()));
+        }
+        let size = known_group.map_or(0, |group| {
+            self.groups[group].samples.len() + self.groups[group].buckets.len()
+        });
+        let limits = self.limits;
+        let limited = self.series_count >= limits.series
+            || self.states[family].series_count >= limits.series_per_family;
+        if limited && (known_group.is_none() || size >= SAMPLES_BEYOND_LIMIT) {
+            return Err(Nowhere::Refused(RefusalReason::Limit));
+        }
+        let group = known_group.unwrap_or_else(|| {
+            let pid = pid.map(|(_, text)| text.into());
+            self.groups.push(Group {
+                family,
+                labels,
+                pid,
+                samples: Vec::new(),
+                buckets: Vec::new(),
+            });
+            self.group_indices.insert(group_key, self.groups.len() - 1);
+            self.groups.len() - 1
+        });
+        let cell = self.cells.push(function);
+        match member {
+            Member::Sample(name) => self.groups[group].samples.push((name, cell)),
+            Member::Bucket(bits) => self.groups[group]
+                .buckets
+                .push((f64::from_bits(bits), cell)),
+        }
+        self.members.insert((group, member), cell);
+        self.series_count += 1;
+        self.states[family].series_count += 1;
+        Ok((group, cell.index().first()))
+    }
+
+    /// Reports the histograms of a source whose bounds are not those of the oldest complete one of their family.
+    fn compare_bounds(&mut self, source: usize, bounds: &HashMap<usize, Bounds>) {
+        let mut complete: Vec<(usize, Bounds)> = bounds
+            .iter()
+            .filter(|(_, bounds)| bounds.is_complete())
+            .map(|(&group, &bounds)| (group, bounds))
+            .collect();
+        // By group, so that the winner inside one source does not depend on a hash.
+        complete.sort_unstable_by_key(|&(group, _)| group);
+        for (group, bounds) in complete {
+            let family = self.groups[group].family;
+            if *self.states[family].bounds.get_or_insert(bounds) != bounds {
+                self.report(source, family, ConflictKind::Buckets);
+            }
+        }
+    }
+
+    fn report(&mut self, source: usize, family: usize, kind: ConflictKind) {
+        if self.reported.insert((source, family, kind)) {
+            let family = self.catalog.text(self.families[family].name).into();
+            self.findings.conflicts.push(Conflict {
+                source,
+                family,
+                kind,
+            });
+        }
+    }
+}
