@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use shadow_session::cli::Cli;
+use shadow_session::log_queue::LogQueue;
 use shadow_session::pace::Stop;
 use shadow_session::run::{Job, StartError};
 use shadow_session::{gate, run};
@@ -23,23 +24,38 @@ fn main() -> ExitCode {
         return fail(&refusal, 1);
     }
     let cli = Cli::parse();
-    log_to_stderr(cli.log_level);
-    match start(&cli, &environment) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, error.exit_status()),
+    let log = match LogQueue::start(io::stderr()) {
+        Ok(log) => log,
+        Err(error) => return fail(&StartError::Log(error), 1),
+    };
+    log_to_stderr(&log, cli.log_level);
+    let ended = start(&cli, &environment, &log);
+    if let Err(error) = &ended {
+        log.push(sentence(error).as_bytes());
     }
+    log.drain();
+    ended.map_or_else(|error| ExitCode::from(error.exit_status()), |()| ExitCode::SUCCESS)
 }
 
-fn start(cli: &Cli, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<(), StartError> {
+fn start(
+    cli: &Cli,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    log: &LogQueue,
+) -> Result<(), StartError> {
+    // Before the preparations: reading a large file takes its time, and a signal must end that too.
+    let words = log.clone();
+    let stop = Stop::on_signals(move |sentence| {
+        words.push(format!("shadow-session: {sentence}\n").as_bytes());
+        words.drain();
+    })
+    .map_err(StartError::Signals)?;
     let job = run::prepare(cli, environment)?;
     if cli.dry_run {
-        print(&dry_run(&job));
-        return Ok(());
+        return print(&dry_run(&job));
     }
-    let stop = Stop::on_signals().map_err(StartError::Signals)?;
+    stop.start();
     let summary = run::run(&job, &stop)?;
-    print(&summary.to_string());
-    Ok(())
+    print(&summary.to_string())
 }
 
 /// The resolved configuration, itself a configuration file.
@@ -61,29 +77,41 @@ fn dry_run(job: &Job) -> String {
     )
 }
 
-fn log_to_stderr(level: LevelFilter) {
+fn log_to_stderr(log: &LogQueue, level: LevelFilter) {
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
-        .with_writer(io::stderr)
+        .with_writer(log.clone())
+        // Otherwise the subscriber panics where it cannot write.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal());
     subscriber.init();
 }
 
-/// A reader that went away costs the text, not the session's exit status.
-fn print(text: &str) {
+/// A reader that went away costs the text, not the session's exit status; any other loss of a result is said.
+fn print(text: &str) -> Result<(), StartError> {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(StartError::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+fn fail(error: &dyn Error, status: u8) -> ExitCode {
+    // Nobody is left to tell when standard error is closed.
+    let _ = io::stderr().write_all(sentence(error).as_bytes());
+    ExitCode::from(status)
 }
 
 /// The error and what caused it, in one line.
-fn fail(error: &dyn Error, status: u8) -> ExitCode {
+fn sentence(error: &dyn Error) -> String {
     let mut sentence = error.to_string();
     let mut cause = error.source();
     while let Some(source) = cause {
         sentence.push_str(&format!(": {source}"));
         cause = source.source();
     }
-    let _ = writeln!(io::stderr(), "shadow-session: {sentence}");
-    ExitCode::from(status)
+    // A value that somebody mistyped may hold line ends; one sentence is one line.
+    let sentence = sentence.replace('\n', "\\n").replace('\r', "\\r");
+    format!("shadow-session: {sentence}\n")
 }

@@ -5,13 +5,12 @@
 use std::io;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use market::Timeframe;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tracing::warn;
 
 /// How fast candles of a feed come.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,12 +80,10 @@ impl Pace {
     pub fn advance(&mut self) {
         self.due += self.interval;
     }
-
-    /// Time between two candles.
-    pub fn interval(&self) -> Duration {
-        self.interval
-    }
 }
+
+/// From a signal to the end of the process, whatever the rest of the program does; a supervisor expects about that.
+const END_TIME_MAX: Duration = Duration::from_millis(900);
 
 /// Whether the session is to end. Clones are the same request.
 #[derive(Debug, Clone, Default)]
@@ -96,16 +93,20 @@ pub struct Stop(Arc<Request>);
 struct Request {
     /// The signal's number, 0 while there is none: read at every step, so no lock.
     signal: AtomicI32,
-    lock: Mutex<()>,
+    /// Whether there is a session that can end in order.
+    started: Mutex<bool>,
     changed: Condvar,
 }
 
 impl Stop {
-    /// A stop that SIGINT and SIGTERM request. A second signal ends the process at once, in case the end itself hangs.
+    /// A stop that SIGINT and SIGTERM request. Before [`Stop::start`] there is nothing to end in order, and the process ends at once
+    /// with status 0; after it, a process that has not ended by itself within a second ends with status 1, and a second signal ends
+    /// it as if nobody handled signals. `last_words` takes a sentence and must return within a fraction of a second.
     ///
     /// # Errors
-    /// The handlers or their thread cannot be set up.
-    pub fn on_signals() -> io::Result<Stop> {
+    /// The handlers or their threads cannot be set up.
+    pub fn on_signals(last_words: impl Fn(&str) + Send + Sync + 'static) -> io::Result<Stop> {
+        let last_words = Arc::new(last_words);
         let stop = Stop::default();
         let requested = stop.clone();
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
@@ -113,19 +114,42 @@ impl Stop {
             .name("signals".to_owned())
             .spawn(move || {
                 for signal in signals.forever() {
+                    let name = signal_hook::low_level::signal_name(signal).unwrap_or("signal");
                     if requested.signal().is_some() {
-                        warn!(signal, "second signal; ending at once, without a summary");
+                        last_words(&format!("second signal ({name}); ended at once, without a summary"));
                         let _ = signal_hook::low_level::emulate_default_handler(signal);
                     }
+                    requested.end_unless_started(|| {
+                        last_words(&format!("{name} during the start; ended, nothing was traded"));
+                    });
                     requested.request(signal);
+                    end_in_time(last_words.clone());
                 }
             })?;
         Ok(stop)
     }
 
+    /// The preparations are over: from here on a signal ends the session in order.
+    pub fn start(&self) {
+        *self.lock() = true;
+    }
+
+    /// Holds the lock while it ends the process, so that no session begins meanwhile.
+    fn end_unless_started(&self, last_words: impl Fn()) {
+        let started = self.lock();
+        if !*started {
+            last_words();
+            std::process::exit(0);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.0.started.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ask for the end, as the signal of that number does.
     pub fn request(&self, signal: i32) {
-        let _held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let _held = self.lock();
         // Relaxed: nothing else is published with it, and the lock orders it for those who wait.
         self.0.signal.store(signal, Ordering::Relaxed);
         self.0.changed.notify_all();
@@ -142,13 +166,24 @@ impl Stop {
 
     /// Wait that long, or until the end is asked for.
     pub fn wait(&self, time: Duration) {
-        let held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self
             .0
             .changed
-            .wait_timeout_while(held, time, |()| self.signal().is_none());
+            .wait_timeout_while(self.lock(), time, |_| self.signal().is_none());
         drop(waited);
     }
+}
+
+/// Standard output, a disk or a lock may keep the rest of the program waiting for ever.
+fn end_in_time(last_words: Arc<impl Fn(&str) + Send + Sync + 'static>) {
+    // Without a thread to spare there is still the second signal.
+    let _ = std::thread::Builder::new()
+        .name("end".to_owned())
+        .spawn(move || {
+            std::thread::sleep(END_TIME_MAX);
+            last_words("the session did not end in time; ended without its last words");
+            std::process::exit(1);
+        });
 }
 
 #[cfg(test)]

@@ -49,6 +49,12 @@ pub enum StartError {
     /// Signals cannot be watched.
     #[error("signals cannot be watched")]
     Signals(#[source] std::io::Error),
+    /// The thread of the log cannot be started.
+    #[error("the log cannot be started")]
+    Log(#[source] std::io::Error),
+    /// The result is lost; the session itself went well.
+    #[error("standard output cannot be written")]
+    Output(#[source] std::io::Error),
 }
 
 impl StartError {
@@ -63,7 +69,9 @@ impl StartError {
             StartError::Feed(_)
             | StartError::NothingToTrade { .. }
             | StartError::RunLog(_)
-            | StartError::Signals(_) => 1,
+            | StartError::Signals(_)
+            | StartError::Log(_)
+            | StartError::Output(_) => 1,
         }
     }
 }

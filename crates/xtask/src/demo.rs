@@ -1,0 +1,383 @@
+//! `cargo xtask demo`: the product in two minutes. Builds, starts metricsd, runs a paper session over recorded candles, kills it with -9 half
+//! way, shows that everything counted is still served, runs a second session to its end, and stays up for a look.
+//!
+//! Every claim that it prints is checked; a broken one ends the demo with exit code 1.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::child::{Running, eventually, free_port};
+use crate::scrape::{Scrape, get, scrape};
+use crate::workspace;
+
+/// When the demo ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Stays up until Ctrl-C.
+    OnInterrupt,
+    /// Ends when all is shown.
+    ByItself,
+}
+
+/// The port that Prometheus configurations expect; another free one is used when it is taken.
+const USUAL_PORT: u16 = 9111;
+/// Candles a second of the first session: slow enough to watch, and to be killed in the middle of the year.
+const WATCHABLE_SPEED: &str = "400";
+/// Where the first session is killed: about half of the 6,225 shipped hours.
+const KILL_AFTER_STEPS: f64 = 2500.0;
+const STEPS: &str = "shadow_session_steps_total";
+
+/// Runs the demo.
+///
+/// # Errors
+/// When something cannot be built or started, or a claim does not hold.
+pub fn run(ending: Ending) -> Result<()> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))
+            .context("watching for Ctrl-C")?;
+    }
+    headline("building (the first time takes some minutes)");
+    workspace::run(&mut workspace::cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "metricsd",
+        "--package",
+        "shadow-session",
+    ]))?;
+    let stage = Stage::prepare()?;
+
+    headline("metricsd owns the port; sessions never bind one");
+    let mut daemon = stage.start_daemon()?;
+    println!(
+        "   http://127.0.0.1:{}/metrics is served by pid {}",
+        stage.port,
+        daemon.id()
+    );
+
+    let before_kill = watch_and_kill(&stage, &interrupted)?;
+    let after_kill = scrape(stage.port)?;
+    headline("the session is dead; what it counted is not");
+    show(&after_kill);
+    nothing_went_back(&before_kill, &after_kill)?;
+    println!(
+        "   checked: {} counting series, none is missing or smaller than before the kill",
+        before_kill.growing().count()
+    );
+
+    headline("a second session runs to the end of the year");
+    let summary = stage.run_second_session(&interrupted)?;
+    println!("{summary}");
+    let end = scrape(stage.port)?;
+    nothing_went_back(&after_kill, &end)?;
+    let steps = summary_number(&summary, "Steps").context("the summary has no line 'Steps'")?;
+    let (first, both) = (
+        after_kill.total(STEPS).unwrap_or(0.0),
+        end.total(STEPS).unwrap_or(0.0),
+    );
+    ensure!(
+        both == first + steps,
+        "{STEPS} is {both} where {first} of the killed session and {steps} of the second one were expected"
+    );
+    println!("   checked: {STEPS} = {first} (killed session) + {steps} (second session) = {both}");
+    ensure!(
+        daemon.ended()?.is_none(),
+        "metricsd ended by itself; it printed:\n{}",
+        daemon.output()
+    );
+
+    where_to_look(&stage);
+    if ending == Ending::OnInterrupt {
+        println!("\n   Ctrl-C ends the demo.");
+        while !interrupted.load(Ordering::Relaxed) {
+            if let Some(status) = daemon.ended()? {
+                bail!(
+                    "metricsd ended with {status}; it printed:\n{}",
+                    daemon.output()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    let status = daemon.terminate()?;
+    ensure!(status.success(), "metricsd answered SIGTERM with {status}");
+    Ok(())
+}
+
+/// The folder, port and programs of one run of the demo.
+struct Stage {
+    folder: PathBuf,
+    shards: PathBuf,
+    port: u16,
+    metricsd: PathBuf,
+    session: PathBuf,
+    /// Held for the length of the demo: a second demo at the same time takes another folder.
+    _lock: File,
+}
+
+impl Stage {
+    fn prepare() -> Result<Stage> {
+        let usual = workspace::root().join("target/demo");
+        let (folder, lock) = match claim(&usual)? {
+            Some(lock) => (usual, lock),
+            None => {
+                let own = workspace::root().join(format!("target/demo-{}", std::process::id()));
+                let lock = claim(&own)?.with_context(|| format!("{} is in use", own.display()))?;
+                (own, lock)
+            }
+        };
+        let shards = folder.join("prom_multiproc");
+        for stale in [&shards, &folder.join("live_runs")] {
+            if stale.exists() {
+                fs::remove_dir_all(stale).with_context(|| {
+                    format!("removing what an earlier demo left in {}", stale.display())
+                })?;
+            }
+        }
+        let port = match std::net::TcpListener::bind(("127.0.0.1", USUAL_PORT)) {
+            Ok(_) => USUAL_PORT,
+            Err(_) => {
+                let other = free_port()?;
+                println!("   port {USUAL_PORT} is taken, using {other}");
+                other
+            }
+        };
+        let (metricsd, session) = (
+            workspace::program("metricsd")?,
+            workspace::program("shadow-session")?,
+        );
+        Ok(Stage {
+            folder,
+            shards,
+            port,
+            metricsd,
+            session,
+            _lock: lock,
+        })
+    }
+
+    fn start_daemon(&self) -> Result<Running> {
+        let port = self.port.to_string();
+        let arguments = [
+            "serve",
+            "--port",
+            &port,
+            "--multiproc-dir",
+            text(&self.shards)?,
+        ];
+        let mut daemon = Running::start(
+            &self.metricsd,
+            &arguments,
+            &[],
+            &self.folder.join("metricsd.log"),
+        )?;
+        eventually(Duration::from_secs(10), "metricsd to be ready", || {
+            if let Some(status) = daemon.ended()? {
+                bail!(
+                    "metricsd ended with {status}; it printed:\n{}",
+                    daemon.output()
+                );
+            }
+            get(self.port, "/-/ready")
+        })?;
+        Ok(daemon)
+    }
+
+    fn start_session(&self, name: &str, speed: &str) -> Result<Running> {
+        let runs = self.folder.join("live_runs");
+        let arguments = [
+            "--config",
+            "config/shadow-session.toml",
+            "--strategy",
+            "ma_crossover",
+            "--speed",
+            speed,
+            "--log-dir",
+            text(&runs)?,
+        ];
+        let variables = [
+            ("PEAKTRADE_METRICS_MODE", "B"),
+            ("PEAKTRADE_METRICS_MULTIPROC_DIR", text(&self.shards)?),
+        ];
+        Running::start(
+            &self.session,
+            &arguments,
+            &variables,
+            &self.folder.join(format!("{name}.log")),
+        )
+    }
+
+    /// Runs a session from the first candle to the last and gives its summary.
+    fn run_second_session(&self, interrupted: &AtomicBool) -> Result<String> {
+        let mut session = self.start_session("session-2", "max")?;
+        let status = loop {
+            if let Some(status) = session.ended()? {
+                break status;
+            }
+            ensure!(!interrupted.load(Ordering::Relaxed), "interrupted");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        ensure!(
+            status.success(),
+            "the session ended with {status}; it printed:\n{}",
+            session.output()
+        );
+        let output = session.output();
+        // The log lines come before; the summary begins with the steps.
+        let start = output
+            .lines()
+            .position(|line| line.trim_start().starts_with("Steps"))
+            .context("the session printed no summary")?;
+        Ok(output
+            .lines()
+            .skip(start)
+            .map(|line| format!("   {line}\n"))
+            .collect())
+    }
+}
+
+/// Shows a session at work, then ends it as the kernel ends a process that is out of memory. Gives the last scrape before the kill.
+fn watch_and_kill(stage: &Stage, interrupted: &AtomicBool) -> Result<Scrape> {
+    headline(
+        "a paper session trades the EURUSD hours of 2017 (recorded candles, no order API in the program)",
+    );
+    let mut session = stage.start_session("session-1", WATCHABLE_SPEED)?;
+    println!(
+        "   pid {}, {WATCHABLE_SPEED} candles a second; it listens on nothing and writes to {}",
+        session.id(),
+        stage.shards.display()
+    );
+    let mut pauses = 0_u32;
+    loop {
+        std::thread::sleep(Duration::from_millis(250));
+        ensure!(!interrupted.load(Ordering::Relaxed), "interrupted");
+        if let Some(status) = session.ended()? {
+            bail!(
+                "the session ended with {status} before it was killed; it printed:\n{}",
+                session.output()
+            );
+        }
+        let now = scrape(stage.port)?;
+        if pauses.is_multiple_of(4) {
+            progress(&now);
+        }
+        pauses += 1;
+        if now
+            .total(STEPS)
+            .is_some_and(|steps| steps >= KILL_AFTER_STEPS)
+        {
+            show(&now);
+            let before = scrape(stage.port)?;
+            headline(&format!("kill -9 {}", session.id()));
+            session.kill()?;
+            return Ok(before);
+        }
+        ensure!(
+            pauses < 400,
+            "the session makes no progress; it printed:\n{}",
+            session.output()
+        );
+    }
+}
+
+fn progress(now: &Scrape) {
+    let sum = |name: &str| now.total(name).unwrap_or(0.0);
+    let equity = now
+        .of("shadow_session_equity_ratio")
+        .next()
+        .map_or(1.0, |(_, value)| value);
+    println!(
+        "   candle {:>5}   signals {:>3}   fills {:>3}   risk checks {:>3}   equity {:.4} of the start",
+        sum(STEPS),
+        sum("peaktrade_strategy_signals_total"),
+        sum("shadow_session_fills_total"),
+        sum("peaktrade_risk_checks_total"),
+        equity
+    );
+    let _ = std::io::stdout().flush();
+}
+
+/// Prints the strategy and risk series, as `curl` would show them.
+fn show(now: &Scrape) {
+    for (series, value) in now
+        .samples
+        .iter()
+        .filter(|(series, value)| series.starts_with("peaktrade_") && **value != 0.0)
+    {
+        println!("   {series} {value}");
+    }
+}
+
+fn nothing_went_back(earlier: &Scrape, later: &Scrape) -> Result<()> {
+    for (series, was) in earlier
+        .growing()
+        .filter(|(series, _)| !series.starts_with("metricsd_") && !series.starts_with("process_"))
+    {
+        match later.samples.get(series) {
+            None => bail!("{series} was {was} and is gone"),
+            Some(is) if *is < was => bail!("{series} was {was} and is {is}"),
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn where_to_look(stage: &Stage) {
+    headline("where to look");
+    println!(
+        "   curl -s http://127.0.0.1:{}/metrics | grep ^peaktrade_",
+        stage.port
+    );
+    println!("   http://127.0.0.1:{}/ in a browser", stage.port);
+    println!("   shards:   {}", stage.shards.display());
+    println!("   run logs: {}", stage.folder.join("live_runs").display());
+    println!(
+        "   output:   {}",
+        stage.folder.join("metricsd.log").display()
+    );
+    println!("   Prometheus: ops/prometheus/prometheus.yml scrapes port {USUAL_PORT}");
+}
+
+/// Locks a folder of the demo for this process. None when another demo holds it.
+fn claim(folder: &Path) -> Result<Option<File>> {
+    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    let path = folder.join("lock");
+    let file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(&path)
+        .with_context(|| format!("opening {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("locking {}", path.display()))
+        }
+    }
+}
+
+/// The number in the summary line that begins with `name`.
+fn summary_number(summary: &str, name: &str) -> Option<f64> {
+    let line = summary
+        .lines()
+        .find(|line| line.trim_start().starts_with(name))?;
+    line.split_whitespace()
+        .find_map(|word| word.replace(',', "").parse().ok())
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str()
+        .with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+fn headline(words: &str) {
+    println!("\n== {words}");
+}

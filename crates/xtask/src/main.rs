@@ -1,0 +1,41 @@
+//! `cargo xtask demo | test | bench`: the front door for a person with a fresh clone. Parses the command line, nothing else.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  demo  [--once]    build, start metricsd, run paper sessions over recorded candles, kill one with -9, show that no count is lost;
+                    stays up until Ctrl-C, --once ends by itself (exit 0 when every check held, else 1)
+  test  [--long]    install what the tests need, then format, lints, unit, doc, differential, end-to-end and model tests;
+                    --long runs the storms at full length
+  bench             measure the scrape side by side with Python's prometheus_client, and the session loop; writes target/bench/report.md";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["demo"] => xtask::demo::run(xtask::demo::Ending::OnInterrupt),
+        ["demo", "--once"] => xtask::demo::run(xtask::demo::Ending::ByItself),
+        ["test"] => xtask::test::run(xtask::test::Length::Short),
+        ["test", "--long"] => xtask::test::run(xtask::test::Length::Long),
+        ["bench"] => xtask::bench::run(),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("xtask: unknown arguments '{}'\n\n{USAGE}", words.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The outside judges of the tests: Python's `prometheus_client` and a real Prometheus, put below `target/xtask`, never into the system.
+//!
+//! What cannot be had is named and skipped, and the skips are counted: a missing judge must not look like a passed test.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace::{self, tool_dir};
+
+/// The release that the differential tests compare with.
+const PROMETHEUS_CLIENT: &str = "prometheus_client==0.26.0";
+
+/// The interpreter with `prometheus_client`: `$METRICSD_TEST_PYTHON`, else the virtual environment of `cargo xtask test`.
+pub fn python() -> Option<PathBuf> {
+    let path = std::env::var_os("METRICSD_TEST_PYTHON")
+        .map_or_else(|| tool_dir().join("venv/bin/python"), PathBuf::from);
+    quiet(Command::new(&path).args(["-c", "import prometheus_client"])).then_some(path)
+}
+
+/// A program of the Prometheus package: unpacked by `cargo xtask test`, else on the path.
+pub fn prometheus_program(name: &str) -> Option<PathBuf> {
+    let unpacked = tool_dir().join("prometheus/usr/bin").join(name);
+    [unpacked, PathBuf::from(name)]
+        .into_iter()
+        .find(|path| quiet(Command::new(path).arg("--version")))
+}
+
+/// Makes both judges available. Each one that cannot be had gives a sentence that says why.
+pub fn install() -> Vec<String> {
+    let mut missing = Vec::new();
+    for (name, outcome) in [
+        ("Python's prometheus_client", install_python()),
+        ("Prometheus", install_prometheus()),
+    ] {
+        if let Err(error) = outcome {
+            missing.push(format!(
+                "{name} is missing, the tests that it judges are skipped: {error:#}"
+            ));
+        }
+    }
+    missing
+}
+
+fn install_python() -> Result<()> {
+    let wanted = format!(
+        "import prometheus_client, importlib.metadata as m; assert 'prometheus_client==' + m.version('prometheus_client') == '{PROMETHEUS_CLIENT}'"
+    );
+    let venv = tool_dir().join("venv");
+    if quiet(Command::new(venv.join("bin/python")).args(["-c", &wanted])) {
+        return Ok(());
+    }
+    let make = |venv: &Path| {
+        quiet(
+            Command::new("python3")
+                .args(["-m", "venv", "--clear"])
+                .arg(venv),
+        )
+    };
+    if !make(&venv) {
+        apt_install(&["python3", "python3-venv"])
+            .context("python3 cannot make a virtual environment")?;
+        if !make(&venv) {
+            bail!("`python3 -m venv {}` does not work", venv.display());
+        }
+    }
+    workspace::run(Command::new(venv.join("bin/python")).args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        PROMETHEUS_CLIENT,
+    ]))
+}
+
+/// Downloads Debian's package and unpacks it into our own folder: no service is started, no root is needed where package lists exist.
+fn install_prometheus() -> Result<()> {
+    if prometheus_program("prometheus").is_some() && prometheus_program("promtool").is_some() {
+        return Ok(());
+    }
+    let folder = tool_dir().join("prometheus");
+    std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let download = || {
+        quiet(
+            Command::new("apt-get")
+                .args(["download", "prometheus"])
+                .current_dir(&folder),
+        )
+    };
+    if !download() {
+        let updated = quiet(as_root(&["apt-get", "update", "-qq"])?.stdin(Stdio::null()));
+        if !updated || !download() {
+            bail!("`apt-get download prometheus` does not work here");
+        }
+    }
+    let entries =
+        std::fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))?;
+    let package = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|ending| ending == "deb"))
+        .context("no package arrived")?;
+    workspace::run(
+        Command::new("dpkg-deb")
+            .arg("-x")
+            .arg(&package)
+            .arg(&folder),
+    )?;
+    if prometheus_program("prometheus").is_none() {
+        bail!("the unpacked prometheus does not start");
+    }
+    Ok(())
+}
+
+fn apt_install(packages: &[&str]) -> Result<()> {
+    let mut update = as_root(&["apt-get", "update", "-qq"])?;
+    workspace::run(&mut update)?;
+    let mut words = vec!["apt-get", "install", "-y", "-qq", "--no-install-recommends"];
+    words.extend(packages);
+    workspace::run(as_root(&words)?.env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// A command that runs as root: directly when we are, through a `sudo` that asks nothing otherwise.
+fn as_root(words: &[&str]) -> Result<Command> {
+    let (first, rest) = words.split_first().context("an empty command")?;
+    if rustix::process::geteuid().is_root() {
+        let mut command = Command::new(first);
+        command.args(rest);
+        return Ok(command);
+    }
+    if !quiet(Command::new("sudo").args(["-n", "true"])) {
+        bail!(
+            "`{}` needs root, and sudo is not to be had without a password",
+            words.join(" ")
+        );
+    }
+    let mut command = Command::new("sudo");
+    command.arg("-n").args(words);
+    Ok(command)
+}
+
+/// Whether a command starts and succeeds; nothing of it is shown.
+fn quiet(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Says that a test is skipped, and leaves one line for the closing counts.
+pub fn skip(test: &str, why: &str) {
+    eprintln!("SKIPPED: {test}: {why}");
+    if let Some(file) = std::env::var_os("METRICSD_TEST_SKIPS") {
+        let line = format!("{test}: {why}\n");
+        let appended = std::fs::File::options()
+            .append(true)
+            .open(&file)
+            .and_then(|mut file| file.write_all(line.as_bytes()));
+        if let Err(error) = appended {
+            eprintln!("the skip is not counted: {error}");
+        }
+    }
+}
