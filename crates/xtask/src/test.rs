@@ -35,16 +35,31 @@ pub fn run(length: Length) -> Result<()> {
     let skips = workspace::tool_dir().join("skips");
     fs::create_dir_all(workspace::tool_dir()).context("creating target/xtask")?;
     fs::write(&skips, "").with_context(|| format!("writing {}", skips.display()))?;
-    let missing = tools::install();
+    let mut missing = tools::install();
+    let path = tools::search_path().context("putting the unpacked tools on the path")?;
 
     let mut counts = Counts::default();
     let mut failed_stages = Vec::new();
     for (name, mut command) in stages(length) {
         println!("\n== {name}");
+        if let Some(sentence) = tools::missing_component(&command) {
+            println!("== {name}: skipped, {sentence}");
+            missing.push(format!("{name}: {sentence}"));
+            counts.skipped += 1;
+            continue;
+        }
         let started = Instant::now();
-        command.env("METRICSD_TEST_SKIPS", &skips);
-        if !run_counting(&mut command, &mut counts)? {
-            failed_stages.push(name);
+        command
+            .env("METRICSD_TEST_SKIPS", &skips)
+            .env("PATH", &path);
+        match run_counting(&mut command, &mut counts) {
+            Ok(true) => {}
+            Ok(false) => failed_stages.push(name),
+            // A command that cannot be started must not hide what the later ones say.
+            Err(error) => {
+                println!("== {name}: {error:#}");
+                failed_stages.push(name);
+            }
         }
         println!("== {name}: {} s", started.elapsed().as_secs());
     }

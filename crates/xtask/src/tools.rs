@@ -28,6 +28,17 @@ pub fn prometheus_program(name: &str) -> Option<PathBuf> {
         .find(|path| quiet(Command::new(path).arg("--version")))
 }
 
+/// `$PATH` with the unpacked programs in front, for tests that look for `promtool` there.
+///
+/// # Errors
+/// When a folder's name cannot stand in a path list.
+pub fn search_path() -> Result<std::ffi::OsString> {
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let unpacked = tool_dir().join("prometheus/usr/bin");
+    let folders = std::iter::once(unpacked).chain(std::env::split_paths(&inherited));
+    std::env::join_paths(folders).context("a folder on the path has a ':' in its name")
+}
+
 /// Makes both judges available. Each one that cannot be had gives a sentence that says why.
 pub fn install() -> Vec<String> {
     let mut missing = Vec::new();
@@ -72,6 +83,9 @@ fn install_python() -> Result<()> {
         "install",
         "--quiet",
         "--disable-pip-version-check",
+        // Without a network the answer must come in seconds, not after five patient retries.
+        "--retries=1",
+        "--timeout=10",
         PROMETHEUS_CLIENT,
     ]))
 }
@@ -121,6 +135,26 @@ fn apt_install(packages: &[&str]) -> Result<()> {
     let mut words = vec!["apt-get", "install", "-y", "-qq", "--no-install-recommends"];
     words.extend(packages);
     workspace::run(as_root(&words)?.env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// Why a cargo command cannot run because its toolchain component (`fmt`, `clippy`) is missing and cannot be added; none if it can run.
+pub fn missing_component(command: &Command) -> Option<String> {
+    let subcommand = command.get_args().next()?.to_str()?;
+    let component = match subcommand {
+        "fmt" => "rustfmt",
+        "clippy" => "clippy",
+        _ => return None,
+    };
+    let works = || quiet(&mut workspace::cargo(&[subcommand, "--version"]));
+    if works() {
+        return None;
+    }
+    let added = quiet(
+        Command::new("rustup")
+            .args(["component", "add", component])
+            .current_dir(workspace::root()),
+    );
+    (!added || !works()).then(|| format!("the toolchain has no {component}, and `rustup component add {component}` does not work here"))
 }
 
 /// A command that runs as root: directly when we are, through a `sudo` that asks nothing otherwise.
