@@ -52,6 +52,14 @@ impl Candle {
         [open, high, low, close]: [Decimal; 4],
         volume: Decimal,
     ) -> Result<Candle, CandleError> {
+        // Zeros at the end say nothing and are no reason to refuse a price.
+        let [open, high, low, close] = [open, high, low, close].map(|price| {
+            if price.scale() > PRICE_DECIMALS_MAX {
+                price.normalize()
+            } else {
+                price
+            }
+        });
         let in_range =
             |price: Decimal| price.scale() <= PRICE_DECIMALS_MAX && price.abs() < PRICE_MAX;
         if let Some(column) = [open, high, low, close]

@@ -135,7 +135,8 @@ impl Instrument {
             .checked_mul(self.quantity_step)
     }
 
-    fn accepted() -> String {
+    /// The accepted symbols, for messages: `EUR/USD ...`.
+    pub fn accepted() -> String {
         INSTRUMENTS.map(|instrument| instrument.symbol).join(" ")
     }
 }

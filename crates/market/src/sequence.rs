@@ -63,7 +63,7 @@ pub struct Sequence {
     calendar: Calendar,
     last_accepted: Option<i64>,
     last_seen: Option<i64>,
-    /// Bars since the last accepted one that were there but unusable: already reported, so they are not missing as well.
+    /// Expected bars since the last accepted one that were there but unusable: already reported, so they are not missing as well.
     unusable_since: u64,
 }
 
@@ -108,7 +108,10 @@ impl Sequence {
                 Admission::Accepted(candle, missing)
             }
             Row::Unusable { defect, .. } => {
-                self.unusable_since += 1;
+                // One that the calendar does not expect is not among the missing, and must not stand in for one that is.
+                if self.calendar.expects_bar(open_time, self.timeframe) {
+                    self.unusable_since += 1;
+                }
                 Admission::Dropped(*defect)
             }
         }
@@ -199,6 +202,13 @@ mod tests {
         for (name, rows, expected) in table {
             assert_eq!(verdicts(&rows, 24), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn an_unusable_bar_of_the_weekend_hides_no_gap() {
+        // From Friday 20:00 to Sunday 23:00 the bar of Sunday 22:00 is missing; the one of Saturday noon is none that was expected.
+        let rows = [bar(68), unusable(84), bar(119)];
+        assert_eq!(verdicts(&rows, 200), ["ok", "non_finite", "ok+1"]);
     }
 
     #[test]

@@ -98,7 +98,7 @@ fn a_malformed_row_names_file_line_column_what_was_found_and_what_belongs_there(
     let table = [
         (
             "yesterday,1.1,1.3,1.0,1.2,7",
-            "FILE: line 3, column 1 (open_time): found `yesterday`, expected a time in UTC on a whole second, as 2017-01-01T22:00:00Z, 2017-01-01 22:00:00, 01.01.2017 22:00:00.000 or Unix seconds",
+            "FILE: line 3, column 1 (open_time): found `yesterday`, expected a time in UTC on a whole second, as 2017-01-01T22:00:00Z (or with an offset), 2017-01-01 22:00:00, 01.01.2017 22:00:00.000 or Unix seconds",
         ),
         (
             "2017-01-01T23:00:00Z,1.1,abc,1.0,1.2,7",
@@ -265,6 +265,94 @@ fn a_file_of_another_symbol_or_timeframe_is_refused_and_says_what_it_holds() {
             .rows
             .len(),
         3
+    );
+}
+
+#[test]
+fn a_stated_timeframe_does_not_switch_the_look_at_the_spacing_off() {
+    let rows = |hours: &[f64]| -> String {
+        let start = 1_483_488_000.0;
+        let row = |hour: &f64| format!("{},1,1,1,1,1\n", (start + hour * 3_600.0) as i64);
+        hours.iter().map(row).collect()
+    };
+    let stated = |hours: &[f64]| format!("# timeframe: 1h\n{HEADER}{}", rows(hours));
+    let refused = [
+        (&[0.0, 0.25, 0.5, 0.75, 1.0][..], "15m"),
+        (&[0.0, 0.5, 1.0, 1.5, 3.0], "30m"),
+        (&[0.0, 4.0, 8.0, 12.0, 16.0], "4h"),
+        (&[0.0, 24.0, 48.0, 72.0, 168.0], "1d"),
+        (&[0.0, 1.5, 3.0, 4.5], "5400 s"),
+    ];
+    for (hours, found) in refused {
+        assert_eq!(
+            refusal(stated(hours).as_bytes()),
+            format!(
+                "FILE: line 1: says bars of 1h, but the bars are {found} apart; accepted: a comment that is true, or none"
+            )
+        );
+    }
+    // Holes, also more holes than neighbours, and too few bars to say anything.
+    for hours in [
+        &[0.0, 1.0, 2.0, 50.0, 51.0][..],
+        &[0.0, 2.0, 4.0, 6.0, 7.0],
+        &[0.0, 4.0, 8.0, 9.0, 13.0, 17.0],
+        &[0.0, 24.0],
+        &[0.0, 2.0, 4.0, 6.0],
+        &[3.0, 2.0, 1.0],
+        &[0.0, 0.0],
+    ] {
+        assert_eq!(
+            load(stated(hours).as_bytes()).1.unwrap().rows.len(),
+            hours.len(),
+            "{hours:?}"
+        );
+    }
+}
+
+#[test]
+fn a_comment_that_says_nothing_is_none_and_an_unknown_timeframe_is_answered_with_the_known_ones() {
+    let rows = "2017-01-02T00:00:00Z,1,1,1,1,1\n2017-01-02T01:00:00Z,1,1,1,1,1\n";
+    assert!(
+        load(format!("# symbol:\n# timeframe: \n{HEADER}{rows}").as_bytes())
+            .1
+            .is_ok()
+    );
+    assert_eq!(
+        refusal(format!("# symbol: EUR/USD\n# timeframe: 1H\n{HEADER}{rows}").as_bytes()),
+        "FILE: line 2: timeframe `1H` is unknown; accepted: 1m 5m 15m 30m 1h 4h 1d 1w"
+    );
+    let long = refusal(format!("# symbol: {}\n{HEADER}{rows}", "X".repeat(500)).as_bytes());
+    assert!(long.len() < 250, "{long}");
+}
+
+#[test]
+fn digits_that_say_nothing_refuse_no_price_and_a_volume_is_rounded() {
+    let row = |fields: &str| {
+        load(format!("{HEADER}2017-01-01T22:00:00Z,{fields}\n").as_bytes())
+            .1
+            .unwrap()
+            .rows
+    };
+    let plain = row("1.1,1.3,1.0,1.2,7");
+    assert_eq!(
+        row("1.100000000000,1.3,1.000000000000000,1.20000000000,7"),
+        plain
+    );
+    let Row::Candle(candle) = row("1.1,1.3,1.0,1.2,0.12345678901234567890123456789012345")[0]
+    else {
+        panic!("a long volume is a volume")
+    };
+    assert_eq!(candle.volume.to_string(), "0.1234567890123456789012345679");
+}
+
+#[test]
+fn a_row_of_the_feed_knows_its_line_of_the_file() {
+    let rows = "# a\n\n2017-01-02T00:00:00Z,1,1,1,1,1\n\n2017-01-02T01:00:00Z,1,1,1,1,1\n";
+    let content = rows.replacen("\n\n", &format!("\n\n{HEADER}"), 1);
+    let feed = load(content.as_bytes()).1.unwrap();
+    assert_eq!(
+        [0, 1, 2].map(|row| feed.line_of(row)),
+        [Some(4), Some(6), None]
     );
 }
 

@@ -182,11 +182,11 @@ mod tests {
             ),
             (
                 &["--speed", "0"],
-                "accepted: max, realtime, or candles per second above 0",
+                "accepted: max, realtime, or candles per second from 0.000001",
             ),
             (
                 &["--speed", "fast"],
-                "accepted: max, realtime, or candles per second above 0",
+                "accepted: max, realtime, or candles per second from 0.000001",
             ),
             (
                 &["--run-id", "../x"],

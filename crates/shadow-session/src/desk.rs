@@ -1,7 +1,7 @@
 //! The loop: wait for a candle, take it, log it, look at the world once a second.
 //!
-//! Invariant: once it runs, only the end of the feed, the duration or a signal ends it; a fault of the run log costs the run log, a fault
-//! of the telemetry costs the telemetry.
+//! Invariant: once it runs, only the end of the feed, the duration or a signal ends it; a fault of the run log costs events of the run log, a
+//! fault of the telemetry costs the telemetry.
 
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ pub struct Desk<'a> {
     registry: &'a Registry,
     telemetry: &'a Telemetry,
     log: Option<RunLog>,
+    /// Whether it was said that the run log has holes, for as long as writes fail.
+    log_failure_said: bool,
     /// Defects of bars that were dropped since the last step: they stand in the next step's event.
     dropped: Vec<&'static str>,
     status_due: Instant,
@@ -46,6 +48,7 @@ impl<'a> Desk<'a> {
             registry,
             telemetry,
             log,
+            log_failure_said: false,
             dropped: Vec::new(),
             status_due: Instant::now(),
         }
@@ -59,7 +62,7 @@ impl<'a> Desk<'a> {
         deadline: Option<Instant>,
         stop: &Stop,
     ) -> End {
-        for row in &feed.rows {
+        for (number, row) in feed.rows.iter().enumerate() {
             // The warm-up is history: there is nothing to wait for in it.
             let history = self.replay.warmup_left() > 0;
             if let Some(end) = self.wait(if history { None } else { Some(&pace) }, deadline, stop) {
@@ -68,7 +71,7 @@ impl<'a> Desk<'a> {
             if !history {
                 pace.advance();
             }
-            self.take(row);
+            self.take(row, feed.line_of(number));
         }
         End::EndOfData
     }
@@ -86,23 +89,48 @@ impl<'a> Desk<'a> {
         self.record_status(Instant::now());
         if let Some(log) = self.log.take() {
             let folder = log.folder().to_owned();
-            match log.finish(&summary.to_json()) {
-                Ok(()) => info!(folder = %folder.display(), "run log complete"),
-                Err(error) => self.give_up_log(&error),
+            let lost = log.lost();
+            // Whoever sends a signal waits for the end of the process, and not for the disk as well.
+            let durable = !matches!(end, End::Signal(_));
+            let errors = log.finish(&summary.to_json(), durable, Instant::now());
+            for error in &errors {
+                self.telemetry.record_run_log_error();
+                warn!(%error, cause = cause(error), "the end of the run log is lost");
+            }
+            if errors.is_empty() && lost == 0 {
+                info!(folder = %folder.display(), "run log complete");
+            } else {
+                warn!(folder = %folder.display(), lost_events = lost, "run log has holes");
             }
         }
         info!(end = %end, steps = summary.totals.steps, filled = summary.totals.filled, "paper session ended");
         summary
     }
 
-    /// The run log cannot be written: said once, counted, and the session goes on without it.
+    /// The run log cannot be begun: said once, counted, and the session goes on without it.
     pub fn give_up_log(&mut self, error: &RunLogError) {
         self.log = None;
         self.telemetry.record_run_log_error();
-        let source = std::error::Error::source(error)
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        warn!(error = %error, cause = source, "run log is off from here on; the session goes on without it");
+        warn!(%error, cause = cause(error), "run log is off from here on; the session goes on without it");
+    }
+
+    /// Every failed write is counted; only the first of a row of them is said.
+    fn record_write(&mut self, written: Result<(), RunLogError>) {
+        let Some(log) = &self.log else { return };
+        match written {
+            Err(error) => {
+                self.telemetry.record_run_log_error();
+                if !self.log_failure_said {
+                    self.log_failure_said = true;
+                    warn!(%error, cause = cause(&error), "run log cannot be written and has a hole from here on; tried again every second");
+                }
+            }
+            Ok(()) if self.log_failure_said && !log.is_failing() => {
+                self.log_failure_said = false;
+                warn!(lost_events = log.lost(), "run log is written again");
+            }
+            Ok(()) => {}
+        }
     }
 
     /// The session's facts so far.
@@ -131,21 +159,32 @@ impl<'a> Desk<'a> {
                 deadline.saturating_duration_since(now)
             });
             let wait = until_due.min(until_deadline).min(STATUS_INTERVAL);
-            if let Some(Err(error)) = self.log.as_mut().map(|log| log.flush_before(wait, now)) {
-                self.give_up_log(&error);
+            if let Some(written) = self.log.as_mut().map(|log| log.flush_before(wait, now)) {
+                self.record_write(written);
             }
             stop.wait(wait);
         }
     }
 
-    fn take(&mut self, row: &Row) {
+    fn take(&mut self, row: &Row, line: Option<u32>) {
         match self.replay.take(row) {
             Taken::Dropped(defect) => {
-                debug!(
-                    open_time = row.open_time(),
-                    defect = defect.as_str(),
-                    "candle dropped"
-                );
+                // The first of its kind, since a file full of them is one mistake; the summary has the counts.
+                if self.replay.defects()[defect as usize] == 1 {
+                    warn!(
+                        defect = defect.as_str(),
+                        line,
+                        open_time = row.open_time(),
+                        "candle dropped; more of this kind are only counted"
+                    );
+                } else {
+                    debug!(
+                        open_time = row.open_time(),
+                        line,
+                        defect = defect.as_str(),
+                        "candle dropped"
+                    );
+                }
                 // Without a run log nobody would ever take them out again.
                 if self.log.is_some() {
                     self.dropped.push(defect.as_str());
@@ -171,9 +210,7 @@ impl<'a> Desk<'a> {
             Instant::now(),
         );
         self.dropped.clear();
-        if let Err(error) = appended {
-            self.give_up_log(&error);
-        }
+        self.record_write(appended);
     }
 
     fn record_status(&mut self, now: Instant) {
@@ -181,6 +218,13 @@ impl<'a> Desk<'a> {
         self.telemetry
             .record_degraded(self.registry.status().is_degraded());
     }
+}
+
+/// What the system said.
+fn cause(error: &RunLogError) -> String {
+    std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }
 
 /// What a person at the terminal wants to see go by.

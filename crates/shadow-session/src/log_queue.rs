@@ -160,7 +160,10 @@ mod tests {
                 None => whole += 1,
             }
         }
-        assert!(lost > 0 && whole >= LINES_MAX, "{whole} written, {lost} lost");
+        assert!(
+            lost > 0 && whole >= LINES_MAX,
+            "{whole} written, {lost} lost"
+        );
         assert_eq!(whole + lost, pushed);
     }
 
@@ -173,7 +176,11 @@ mod tests {
         }
         queue.drain();
         assert!(queue.lock().is_drained());
-        let lines: Vec<String> = BufReader::new(reader).lines().take(10).map(Result::unwrap).collect();
+        let lines: Vec<String> = BufReader::new(reader)
+            .lines()
+            .take(10)
+            .map(Result::unwrap)
+            .collect();
         assert_eq!(lines.concat(), "0123456789");
     }
 }

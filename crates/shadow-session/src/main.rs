@@ -34,7 +34,10 @@ fn main() -> ExitCode {
         log.push(sentence(error).as_bytes());
     }
     log.drain();
-    ended.map_or_else(|error| ExitCode::from(error.exit_status()), |()| ExitCode::SUCCESS)
+    ended.map_or_else(
+        |error| ExitCode::from(error.exit_status()),
+        |()| ExitCode::SUCCESS,
+    )
 }
 
 fn start(

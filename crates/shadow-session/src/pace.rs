@@ -36,7 +36,9 @@ impl FromStr for Speed {
                 // The lower bound is a candle in eleven days; beyond it the interval leaves the range of the clock.
                 .filter(|speed: &f64| speed.is_finite() && *speed >= 1e-6)
                 .map(Speed::CandlesPerSecond)
-                .ok_or_else(|| "accepted: max, realtime, or candles per second above 0".to_owned()),
+                .ok_or_else(|| {
+                    "accepted: max, realtime, or candles per second from 0.000001".to_owned()
+                }),
         }
     }
 }
@@ -116,11 +118,15 @@ impl Stop {
                 for signal in signals.forever() {
                     let name = signal_hook::low_level::signal_name(signal).unwrap_or("signal");
                     if requested.signal().is_some() {
-                        last_words(&format!("second signal ({name}); ended at once, without a summary"));
+                        last_words(&format!(
+                            "second signal ({name}); ended at once, without a summary"
+                        ));
                         let _ = signal_hook::low_level::emulate_default_handler(signal);
                     }
                     requested.end_unless_started(|| {
-                        last_words(&format!("{name} during the start; ended, nothing was traded"));
+                        last_words(&format!(
+                            "{name} during the start; ended, nothing was traded"
+                        ));
                     });
                     requested.request(signal);
                     end_in_time(last_words.clone());
@@ -144,7 +150,10 @@ impl Stop {
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {
-        self.0.started.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .started
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ask for the end, as the signal of that number does.

@@ -72,8 +72,8 @@ pub struct Exposure {
     pub open_positions: u32,
     /// Equity at last close.
     pub equity: Decimal,
-    /// Equity before the first bar of this UTC day.
-    pub day_open_equity: Decimal,
+    /// Equity before the first bar of this UTC day; `None` if it could not be computed, which only the loss limits need.
+    pub day_open_equity: Option<Decimal>,
 }
 
 /// An order and what it leads to. `None` is an input that could not be computed, and closes the way.
@@ -176,7 +176,9 @@ impl RiskLimits {
     /// How much of each limit the held position uses. `order_notional` is that of the last order evaluated, 0 before the first:
     /// between orders there is no other value for that limit.
     pub fn utilisation(&self, order_notional: Decimal, held: &Exposure) -> Utilisation {
-        let loss = approximate(held.day_open_equity - held.equity);
+        let loss = held
+            .day_open_equity
+            .map(|day_open| (approximate(day_open - held.equity), day_open));
         let mut utilisation = [None; 6];
         for id in LimitId::ALL {
             let Some(limit) = self.limits[id as usize] else {
@@ -189,13 +191,16 @@ impl RiskLimits {
                     approximate(held.notional) / limit
                 }
                 LimitId::MaxOpenPositions => f64::from(held.open_positions) / limit,
-                LimitId::MaxDailyLossAbs => loss / limit,
-                // A day that opened without equity has used all of any percentage up as soon as it loses.
-                LimitId::MaxDailyLossPct if held.day_open_equity <= Decimal::ZERO => {
-                    f64::from(u8::from(loss > 0.0))
-                }
-                LimitId::MaxDailyLossPct => {
-                    loss * 100.0 / (limit * approximate(held.day_open_equity))
+                LimitId::MaxDailyLossAbs | LimitId::MaxDailyLossPct => {
+                    let Some((loss, day_open)) = loss else {
+                        continue;
+                    };
+                    match id {
+                        LimitId::MaxDailyLossAbs => loss / limit,
+                        // A day that opened without equity has used all of any percentage up as soon as it loses.
+                        _ if day_open <= Decimal::ZERO => f64::from(u8::from(loss > 0.0)),
+                        _ => loss * 100.0 / (limit * approximate(day_open)),
+                    }
                 }
             };
             // A profit is a negative loss: its share of a loss limit is 0.
@@ -212,19 +217,19 @@ fn measure(
     notional: Decimal,
     after: &Exposure,
 ) -> Option<(Decimal, Decimal)> {
-    // Loss only: a day in profit has a negative loss, which breaches nothing.
-    let loss = after.day_open_equity.checked_sub(after.equity)?;
+    // Loss only: a day in profit has a negative loss, which breaches nothing. Lazy, since the other limits do without it.
+    let day_open = || after.day_open_equity;
+    let loss = || day_open()?.checked_sub(after.equity);
     match id {
         LimitId::MaxOrderNotional => Some((notional, limit)),
         LimitId::MaxTotalExposure | LimitId::MaxSymbolExposure => Some((after.notional, limit)),
         LimitId::MaxOpenPositions => Some((Decimal::from(after.open_positions), limit)),
-        LimitId::MaxDailyLossAbs => Some((loss, limit)),
+        LimitId::MaxDailyLossAbs => Some((loss()?, limit)),
         // The percentage as an amount: multiplying is exact where dividing would round. Percent of nothing is no number.
-        LimitId::MaxDailyLossPct if after.day_open_equity <= Decimal::ZERO => None,
         LimitId::MaxDailyLossPct => Some((
-            loss,
+            loss()?,
             limit
-                .checked_mul(after.day_open_equity)?
+                .checked_mul(day_open().filter(|day_open| *day_open > Decimal::ZERO)?)?
                 .checked_div(Decimal::ONE_HUNDRED)?,
         )),
     }
@@ -254,7 +259,7 @@ mod tests {
                 notional: 2000.into(),
                 open_positions: 1,
                 equity: equity.parse().unwrap(),
-                day_open_equity: 10_000.into(),
+                day_open_equity: Some(10_000.into()),
             }),
             reduces,
         }
@@ -340,7 +345,7 @@ mod tests {
         };
         let no_day = Proposal {
             after: known.after.map(|after| Exposure {
-                day_open_equity: Decimal::ZERO,
+                day_open_equity: Some(Decimal::ZERO),
                 ..after
             }),
             ..known
@@ -380,6 +385,30 @@ mod tests {
             ("allow", Vec::new())
         );
         assert_eq!(check(MaxDailyLossAbs, "5", &no_day), ("allow", Vec::new()));
+    }
+
+    #[test]
+    fn a_day_that_opened_with_unknown_equity_stops_what_the_loss_limits_could_stop_and_nothing_else()
+     {
+        for id in LimitId::ALL {
+            let is_of_losses = matches!(id, MaxDailyLossAbs | MaxDailyLossPct);
+            for reduces in [false, true] {
+                let mut unknown = proposal("10000", reduces);
+                unknown.after.as_mut().unwrap().day_open_equity = None;
+                let expected = if is_of_losses && !reduces {
+                    "error"
+                } else {
+                    "allow"
+                };
+                assert_eq!(
+                    check(id, "100000", &unknown).0,
+                    expected,
+                    "{id:?} {reduces}"
+                );
+                let used = only(id, "100000").utilisation(1.into(), &unknown.after.unwrap());
+                assert_eq!(used[id as usize].is_none(), is_of_losses, "{id:?}");
+            }
+        }
     }
 
     #[test]
@@ -459,7 +488,7 @@ mod tests {
             notional: 0.into(),
             open_positions: 0,
             equity: (-1).into(),
-            day_open_equity: 0.into(),
+            day_open_equity: Some(Decimal::ZERO),
         };
         assert_eq!(
             only(MaxDailyLossPct, "5").utilisation(0.into(), &broke)[MaxDailyLossPct as usize],

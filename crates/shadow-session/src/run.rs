@@ -6,16 +6,18 @@
 use std::ffi::OsString;
 use std::time::Instant;
 
-use market::{Feed, FeedError, Sequence};
+use market::{Admission, Defect, Feed, FeedError, Sequence};
 use metricsd_client::Registry;
+use rust_decimal::Decimal;
 use serde_json::{Value, json};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::cli::Cli;
 use crate::config::{Config, FeedChoice, LoadError};
 use crate::desk::Desk;
 use crate::pace::{Pace, Stop};
 use crate::replay::{Replay, unix_seconds_now};
+use crate::risk::LimitId;
 use crate::run_id::RunId;
 use crate::run_log::{RunLog, RunLogError};
 use crate::session::Session;
@@ -33,7 +35,7 @@ pub enum StartError {
     Feed(#[from] FeedError),
     /// The warm-up would use the whole feed up.
     #[error(
-        "{feed}: holds {found} usable candles, and the warm-up takes {warmup}; accepted: more candles, or a smaller session.warmup_candles"
+        "{feed}: holds {found} usable candles{defects}, and the warm-up takes {warmup}; accepted: more candles, or a smaller session.warmup_candles"
     )]
     NothingToTrade {
         /// The feed.
@@ -42,6 +44,8 @@ pub enum StartError {
         found: usize,
         /// How many the warm-up takes.
         warmup: usize,
+        /// What became of the others, in brackets behind a blank, or nothing.
+        defects: String,
     },
     /// The run's folder exists.
     #[error(transparent)]
@@ -102,18 +106,7 @@ pub fn prepare(
             Feed::synthetic(*seed, &config.session.instrument, config.timeframe)
         }
     };
-    let found = feed
-        .rows
-        .iter()
-        .filter(|row| matches!(row, market::Row::Candle(_)))
-        .count();
-    if found <= config.warmup_candles {
-        return Err(StartError::NothingToTrade {
-            feed: feed.source,
-            found,
-            warmup: config.warmup_candles,
-        });
-    }
+    refuse_nothing_to_trade(&config, &feed)?;
     let run_id = cli.run_id.clone().unwrap_or_else(|| {
         let now = unix_seconds_now() as i64;
         RunId::generate(
@@ -138,6 +131,64 @@ pub fn prepare(
         feed,
         run_id,
     })
+}
+
+/// A feed of which nothing would be left to trade is a mistake, not a session that ended well.
+fn refuse_nothing_to_trade(config: &Config, feed: &Feed) -> Result<(), StartError> {
+    let now = unix_seconds_now() as i64;
+    let mut sequence = Sequence::new(config.timeframe, config.session.instrument.calendar);
+    let mut found = 0;
+    let mut dropped = [(0_usize, None); Defect::ALL.len()];
+    for (row, bar) in feed.rows.iter().enumerate() {
+        match sequence.admit(bar, now) {
+            Admission::Accepted(..) => found += 1,
+            Admission::Dropped(defect) => {
+                let (count, first) = &mut dropped[defect as usize];
+                *count += 1;
+                *first = first.or(feed.line_of(row));
+            }
+        }
+    }
+    if found > config.warmup_candles {
+        return Ok(());
+    }
+    let words: Vec<String> = Defect::ALL
+        .into_iter()
+        .zip(dropped)
+        .filter(|(_, (count, _))| *count > 0)
+        .map(|(defect, (count, first))| {
+            let line = first.map_or(String::new(), |line| format!(" from line {line} on"));
+            format!("{count} {}{line}", defect.as_str())
+        })
+        .collect();
+    Err(StartError::NothingToTrade {
+        feed: feed.source.clone(),
+        found,
+        warmup: config.warmup_candles,
+        defects: if words.is_empty() {
+            String::new()
+        } else {
+            format!(" (dropped: {})", words.join(", "))
+        },
+    })
+}
+
+/// A limit on the order's size holds for the way out too, and a position may have grown a fifth by then.
+fn warn_of_a_tight_order_limit(config: &Config) {
+    let session = &config.session;
+    let entry = session.position_fraction.checked_mul(session.start_balance);
+    let needed = entry.and_then(|entry| entry.checked_mul(Decimal::new(12, 1)));
+    if let (Some(limit), Some(entry), Some(needed)) = (
+        session.limits.limits[LimitId::MaxOrderNotional as usize],
+        entry,
+        needed,
+    ) && limit < needed
+    {
+        warn!(
+            max_order_notional = %limit, first_entry = %entry.normalize(),
+            "risk.max_order_notional is below 1.2 x position_fraction x start_balance: it blocks exits too, so a position that grows beyond it is kept"
+        );
+    }
 }
 
 /// Trade the whole feed, or until the duration is over or a signal comes.
@@ -174,6 +225,7 @@ pub fn run(job: &Job, stop: &Stop) -> Result<Summary, StartError> {
         timeframe = config.timeframe.as_str(), feed = %job.feed.source, candles = job.feed.rows.len(),
         "paper session started"
     );
+    warn_of_a_tight_order_limit(config);
     let deadline = config
         .duration
         .and_then(|duration| begin.checked_add(duration));

@@ -329,7 +329,7 @@ impl Session {
             notional: mark.exposure,
             open_positions: u32::from(!ledger.position().is_zero()),
             equity: mark.equity,
-            day_open_equity: self.day_open_equity?,
+            day_open_equity: self.day_open_equity,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The end of a session, for people (standard output) and for programs (`summary.json`).
 //!
-//! Invariant: both say the same numbers, and they are the ones that the metrics counted.
+//! Invariant: both say the same numbers. Filled, rejected and blocked are the ones that the metrics counted.
 
 use std::fmt;
 
@@ -105,7 +105,8 @@ impl Summary {
         }
     }
 
-    /// Orders that the risk check let through or that were too small for it; blocked ones never became orders of the market.
+    /// Filled, rejected and pending orders. Not the sum of `shadow_session_orders_total`, which counts results: that one has the blocked
+    /// orders, which this leaves out, and lacks the pending ones, which have no result yet.
     pub fn orders(&self) -> u64 {
         self.totals.filled + self.totals.rejected + self.pending as u64
     }

@@ -93,7 +93,7 @@ impl Telemetry {
             start_balance: approximate(session.settings().start_balance),
             decisions: registry.counter_family(
                 "peaktrade_strategy_decisions_total",
-                "Orders formed after a signal change, by reason; counted before the risk check.",
+                "Orders by reason, on each cross that forms an order; counted before the risk check.",
             ),
             signals: registry.counter_family(
                 "peaktrade_strategy_signals_total",
@@ -172,7 +172,7 @@ impl Telemetry {
             ),
             next_candle_due: registry.gauge(
                 "shadow_session_next_candle_due_timestamp_seconds",
-                "Wall time by which the next candle should have arrived, by the pace of the feed.",
+                "Wall time by which the next candle should have arrived, by the pace of the feed; 0 after an orderly end.",
                 GaugeMode::LiveMax,
             ),
             last_step: registry.gauge(
@@ -187,7 +187,7 @@ impl Telemetry {
             ),
             run_log_errors: registry.counter(
                 "shadow_session_run_log_errors_total",
-                "Failed writes of the run log; the first one ends it.",
+                "Failed writes of the run log; each costs the events that it held and those of the next second.",
             ),
         }
     }
@@ -317,6 +317,9 @@ impl Telemetry {
     /// utilisations stay as they were, for whoever looks at how close the session came.
     pub fn record_end(&self) {
         self.gross_exposure.set(0.0);
+        // No candle is due any more. Zero and not infinity: the greatest value of all shards is shown, and an ended session must
+        // never stand above a live one that is late.
+        self.next_candle_due.set(0.0);
     }
 
     fn order(&self, result: OrderResultLabel) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The shipped session computed a second time, from the rules alone, in decimal arithmetic: the judge of the golden statistics.
 
-Usage: reference.py data/eurusd-1h-2017.csv            prints JSON
+Usage: reference.py data/eurusd-1h-2017.csv [shipped | short | tight]            prints JSON
 Written from the documentation of the trading rules and not from the Rust code: whole windows are summed anew at every bar, the books
 are a list of trades that is added up at the end, gaps are found by walking the clock hour by hour.
 """
@@ -30,6 +30,14 @@ LIMITS = {
     "max_daily_loss_pct": Decimal("5"),
 }
 WARN = Decimal("0.8")
+ALLOW_SHORT = False
+
+# What else is judged, beside the shipped configuration: shorts, and limits that stop entries and exits.
+VARIANTS = {
+    "shipped": (False, {}),
+    "short": (True, {}),
+    "tight": (True, {"max_order_notional": Decimal("1000"), "max_daily_loss_abs": Decimal("6")}),
+}
 
 
 def money(value):
@@ -145,12 +153,24 @@ def evaluate(quantity, close, books, day_open):
     return ("block" if breached else "warn" if warned else "allow"), breached
 
 
+def crossed(cross, position):
+    """The orders of a cross, in their order: whatever is held the wrong way is left, then the wanted side entered."""
+    if cross > 0:
+        return (["close_short"] if position < 0 else []) + (["entry_long"] if position <= 0 else [])
+    if ALLOW_SHORT:
+        return (["close_long"] if position > 0 else []) + (["entry_short"] if position >= 0 else [])
+    return ["exit_long"] if position > 0 else []
+
+
 def main():
+    global ALLOW_SHORT
+    ALLOW_SHORT, limits = VARIANTS[sys.argv[2] if len(sys.argv) > 2 else "shipped"]
+    LIMITS.update(limits)
     rows = read(sys.argv[1])
     closes = [Decimal(row["close"]) for row in rows]
     crossings = crosses(closes)
     books, signal, day, equity = Books(), "flat", None, START
-    pending, fills = None, []
+    pending, fills, exit_wanted = [], [], False
     counts = {"signals": {}, "decisions": {}, "risk_checks": {}, "risk_blocks": {}}
     blocked = rejected = 0
     peak, drawdown = START, Decimal(0)
@@ -162,39 +182,50 @@ def main():
         row, close = rows[bar], closes[bar]
         if row["time"].date() != day:
             day, day_open = row["time"].date(), equity
-        if pending is not None:
-            trade = books.trade(pending, Decimal(row["open"]))
+        for quantity in pending:
+            trade = books.trade(quantity, Decimal(row["open"]))
             books.trades.append(trade)
             fills.append(f'{row["open_time"]} {"buy" if trade[0] > 0 else "sell"} {text(abs(trade[0]))} at {text(trade[1])} fee {text(trade[2])}')
-            pending = None
+        pending = []
         equity = books.equity(close)
         peak = max(peak, equity)
         drawdown = max(drawdown, 1 - equity / peak)
         cross = crossings.get(bar, 0)
-        if not cross:
-            continue
-        wanted = "long" if cross > 0 else "flat"
-        if wanted != signal:
-            signal = wanted
-            count("signals", signal)
         position = books.position()
-        if cross > 0 and position == 0:
-            decision, quantity = "entry_long", (equity * FRACTION / close // STEP) * STEP
-        elif cross < 0 and position > 0:
-            decision, quantity = "exit_long", -position
+        if cross:
+            wanted = "long" if cross > 0 else "short" if ALLOW_SHORT else "flat"
+            if wanted != signal:
+                signal = wanted
+                count("signals", signal)
+            decisions = crossed(cross, position)
+        elif exit_wanted:
+            decisions = ["exit_long" if position > 0 else "exit_short"]
         else:
             continue
-        count("decisions", decision)
-        if abs(quantity) < MINIMUM:
-            rejected += 1
-            continue
-        result, breached = evaluate(quantity, close, books, day_open)
-        count("risk_checks", result)
-        for limit in breached:
-            count("risk_blocks", limit)
-        if breached:
-            raise SystemExit("the shipped session blocks an order: this reference knows no retries")
-        pending = quantity
+        exit_wanted, projected = False, Books(books.trades)
+        for decision in decisions:
+            entry = decision.startswith("entry")
+            if entry:
+                quantity = (equity * FRACTION / close // STEP) * STEP * (1 if decision == "entry_long" else -1)
+            else:
+                quantity = -position
+            if cross:
+                count("decisions", decision)
+            if abs(quantity) < MINIMUM:
+                rejected += 1
+                exit_wanted = not entry
+                break
+            result, breached = evaluate(quantity, close, projected, day_open)
+            count("risk_checks", result)
+            for limit in breached:
+                count("risk_blocks", limit)
+            if breached:
+                # An exit that was stopped is tried at every bar until the next cross; an entry behind it is not tried.
+                blocked += 1
+                exit_wanted = not entry
+                break
+            projected.trades.append(projected.trade(quantity, close))
+            pending.append(quantity)
 
     realised = books.realised()
     json.dump(
@@ -208,7 +239,7 @@ def main():
             **counts,
             "blocked": blocked,
             "rejected": rejected,
-            "pending": int(pending is not None),
+            "pending": len(pending),
             "position": text(books.position()),
             "equity": text(equity),
             "realised_pnl": text(realised),

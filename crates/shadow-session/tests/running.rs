@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use judge::{ended, shadow_session};
 use serde_json::Value;
-use shadow_session::run_log::{Events, read_events};
+use shadow_session::run_log::{Events, UNWRITTEN_LEN_MAX_BYTES, read_events};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -255,6 +255,8 @@ Fill assumptions:
             "peaktrade_risk_limit_utilization{limit_id=\"max_open_positions\"}",
             0.2,
         ),
+        // No candle is due after the end.
+        ("shadow_session_next_candle_due_timestamp_seconds", 0.0),
         // The paper position ended with its session.
         (
             "peaktrade_strategy_position_gross_exposure{ccy=\"USD\",strategy_id=\"ma_crossover\"}",
@@ -499,22 +501,14 @@ fn a_run_log_that_cannot_be_begun_is_one_warning_and_no_end() {
     assert_eq!(samples["shadow_session_run_log_errors_total"], 1.0);
 }
 
-#[test]
-fn a_disk_that_fills_up_ends_the_run_log_once_and_what_was_written_stays_readable() {
-    let directory = tempfile::tempdir().unwrap();
-    let arguments = shipped(&["--run-id", "r", "--log-level", "warn"]);
-    // A file may grow to 64 blocks of 512 or 1024 bytes, as if the disk were full: the run log of the year has 3 MB.
-    let limited = [
-        "-c",
-        "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"",
-        env!("CARGO_BIN_EXE_shadow-session"),
-    ];
-    let template = session(directory.path(), &[]);
+/// The shipped session started by `sh -c`, where `"$0" "$@"` is the program with its arguments.
+fn session_in_shell(directory: &Path, script: &str, arguments: &[&str]) -> Command {
+    let template = session(directory, &[]);
     let mut command = Command::new("sh");
     command
-        .current_dir(directory.path())
-        .args(limited)
-        .args(arguments)
+        .current_dir(directory)
+        .args(["-c", script, env!("CARGO_BIN_EXE_shadow-session")])
+        .args(shipped(arguments))
         .stdin(Stdio::null());
     for (name, value) in template.get_envs() {
         match value {
@@ -522,6 +516,18 @@ fn a_disk_that_fills_up_ends_the_run_log_once_and_what_was_written_stays_readabl
             None => command.env_remove(name),
         };
     }
+    command
+}
+
+#[test]
+fn a_disk_that_fills_up_costs_events_and_neither_the_session_nor_its_summary() {
+    let directory = tempfile::tempdir().unwrap();
+    // A file may grow to 64 blocks of 512 or 1024 bytes, as if the disk were full: the run log of the year has 3 MB.
+    let mut command = session_in_shell(
+        directory.path(),
+        "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"",
+        &["--run-id", "r", "--log-level", "warn"],
+    );
     let (code, stdout, stderr) = ended(&command.output().unwrap());
     assert_eq!(code, Some(0), "{stderr}");
     assert!(
@@ -532,10 +538,14 @@ fn a_disk_that_fills_up_ends_the_run_log_once_and_what_was_written_stays_readabl
     assert_eq!(
         stderr
             .lines()
-            .filter(|line| line.contains("run log is off from here on"))
+            .filter(|line| line.contains("has a hole from here on"))
             .count(),
         1,
         "{stderr}"
+    );
+    assert!(
+        stderr.contains("run log has holes"),
+        "the end says it too: {stderr}"
     );
     let log = events(directory.path(), "r").unwrap();
     assert!(
@@ -543,10 +553,79 @@ fn a_disk_that_fills_up_ends_the_run_log_once_and_what_was_written_stays_readabl
         "{} events",
         log.events.len()
     );
+    assert_eq!(
+        json(&directory.path().join("live_runs/r/summary.json"))["steps"],
+        6_025
+    );
 }
 
 #[test]
-fn after_kill_9_the_run_log_reads_up_to_its_torn_tail_and_the_shards_hold_every_step() {
+fn a_run_log_whose_first_file_cannot_be_written_leaves_no_folder_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    // The folder can be made and no file can get a byte; neither can a shard.
+    let mut command = session_in_shell(
+        directory.path(),
+        "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"",
+        &["--run-id", "r", "--log-level", "warn"],
+    );
+    let (code, stdout, stderr) = ended(&command.output().unwrap());
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.starts_with("Steps:             6025\n"), "{stdout}");
+    assert!(stderr.contains("run log is off from here on"), "{stderr}");
+    assert!(!directory.path().join("live_runs/r").exists());
+}
+
+#[test]
+fn a_disk_with_room_again_is_written_again_and_the_numbers_show_the_hole() {
+    let directory = tempfile::tempdir().unwrap();
+    let child = start(&mut session_in_shell(
+        directory.path(),
+        "trap '' XFSZ; ulimit -S -f 64; exec \"$0\" \"$@\"",
+        &["--run-id", "r", "--log-level", "warn", "--speed", "1000"],
+    ));
+    let path = directory.path().join("live_runs/r/events.jsonl");
+    // The limit is no multiple of a line: the file ends within one when it is reached.
+    eventually("a torn line", || {
+        events(directory.path(), "r").filter(|log| log.torn.is_some() && log.events.len() > 10)
+    });
+    let full = fs::metadata(&path).unwrap().len();
+    let freed = Command::new("prlimit")
+        .args(["--pid", &child.id().to_string(), "--fsize=unlimited:"])
+        .status()
+        .unwrap();
+    assert!(freed.success());
+    eventually("events behind the hole", || {
+        events(directory.path(), "r").filter(|log| log.missing > 0)
+    });
+    signal(&child, "TERM");
+    let (code, _, stderr) = ended(&child.wait_with_output().unwrap());
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("run log is written again"), "{stderr}");
+    assert!(fs::metadata(&path).unwrap().len() > full);
+    let log = events(directory.path(), "r").unwrap();
+    let summary = json(&directory.path().join("live_runs/r/summary.json"));
+    let last = log.events.last().unwrap();
+    assert_eq!(
+        (&last["seq"], &last["step"]),
+        (&summary["steps"], &summary["steps"]),
+        "every step has its number, also those that are lost"
+    );
+    assert!(
+        stderr.contains(&format!("lost_events={}", log.missing)),
+        "{} are missing: {stderr}",
+        log.missing
+    );
+    let Some(samples) = collected(
+        "a_disk_with_room_again_is_written_again_and_the_numbers_show_the_hole",
+        directory.path(),
+    ) else {
+        return;
+    };
+    assert!(samples["shadow_session_run_log_errors_total"] >= 1.0);
+}
+
+#[test]
+fn after_kill_9_the_run_log_reads_up_to_its_tail_and_lacks_no_more_than_fits_in_its_buffer() {
     let directory = tempfile::tempdir().unwrap();
     // Fast enough that the buffer is written through many times a second, slow enough to be killed in the middle.
     let mut child = start(&mut session(
@@ -560,21 +639,189 @@ fn after_kill_9_the_run_log_reads_up_to_its_torn_tail_and_the_shards_hold_every_
     child.wait().unwrap();
     let log = events(directory.path(), "r").unwrap();
     assert!(log.events.len() >= 100);
+    assert_eq!(log.missing, 0);
     assert!(!directory.path().join("live_runs/r/summary.json").exists());
     let Some(samples) = collected(
-        "after_kill_9_the_run_log_reads_up_to_its_torn_tail_and_the_shards_hold_every_step",
+        "after_kill_9_the_run_log_reads_up_to_its_tail_and_lacks_no_more_than_fits_in_its_buffer",
         directory.path(),
     ) else {
         return;
     };
+    let steps = samples["shadow_session_steps_total"];
     assert!(
-        samples["shadow_session_steps_total"] >= log.events.len() as f64,
+        steps >= log.events.len() as f64,
         "a step is in the shards before it is in the log"
+    );
+    let text = fs::read_to_string(directory.path().join("live_runs/r/events.jsonl")).unwrap();
+    let shortest = text.lines().map(str::len).min().unwrap();
+    // One more was counted and not yet appended.
+    let most = UNWRITTEN_LEN_MAX_BYTES / shortest + 2;
+    assert!(
+        steps - log.events.len() as f64 <= most as f64,
+        "{steps} steps, {} events",
+        log.events.len()
     );
     assert!(
         samples["peaktrade_strategy_position_gross_exposure{ccy=\"USD\",strategy_id=\"ma_crossover\"}"]
             >= 0.0
     );
+}
+
+#[test]
+fn a_standard_error_that_cannot_be_written_costs_the_log_lines_and_nothing_else() {
+    for redirection in ["2>/dev/full", "2>&-"] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = session_in_shell(
+            directory.path(),
+            &format!("exec \"$0\" \"$@\" {redirection}"),
+            &["--run-id", "r"],
+        );
+        let (code, stdout, _) = ended(&command.output().unwrap());
+        assert_eq!(code, Some(0), "{redirection}");
+        assert!(stdout.starts_with("Steps:             6025\n"), "{stdout}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = session(directory.path(), &["--run-id", "r"])
+        .stderr(writer)
+        .output()
+        .unwrap();
+    let (code, stdout, _) = ended(&output);
+    assert_eq!(code, Some(0), "a closed pipe");
+    assert!(stdout.starts_with("Steps:             6025\n"), "{stdout}");
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_neither_stops_the_session_nor_keeps_a_signal_from_ending_it()
+{
+    let directory = tempfile::tempdir().unwrap();
+    // Held open and never read; full from the beginning, so that the first log line finds no room.
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let filler = std::thread::spawn({
+        let mut writer = writer.try_clone().unwrap();
+        move || {
+            // Ends when the reader is dropped.
+            let _ = std::io::copy(&mut std::io::repeat(b'x'), &mut writer);
+        }
+    });
+    let child = session(
+        directory.path(),
+        &["--run-id", "r", "--speed", "20", "--log-level", "debug"],
+    )
+    .stdout(Stdio::piped())
+    .stderr(writer.try_clone().unwrap())
+    .spawn()
+    .unwrap();
+    let _ = std::io::Write::flush(&mut writer);
+    drop(writer);
+    eventually("events", || {
+        events(directory.path(), "r").filter(|log| log.events.len() >= 3)
+    });
+    signal(&child, "TERM");
+    let (code, stdout, _) = ended(&child.wait_with_output().unwrap());
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains("Ended By:          SIGTERM\n"), "{stdout}");
+    assert!(directory.path().join("live_runs/r/summary.json").exists());
+    drop(reader);
+    filler.join().unwrap();
+}
+
+#[test]
+fn a_standard_output_that_nobody_reads_does_not_keep_a_signal_from_ending_the_session() {
+    let directory = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let filler = std::thread::spawn({
+        let mut writer = writer.try_clone().unwrap();
+        move || {
+            let _ = std::io::copy(&mut std::io::repeat(b'x'), &mut writer);
+        }
+    });
+    let child = session(directory.path(), &["--run-id", "r"])
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The session is over; its summary finds no room.
+    eventually("the summary file", || {
+        directory
+            .path()
+            .join("live_runs/r/summary.json")
+            .exists()
+            .then_some(())
+    });
+    signal(&child, "TERM");
+    let (code, _, stderr) = ended(&child.wait_with_output().unwrap());
+    // The pipe may have had room for the little that a summary is; then all is well.
+    assert!(
+        code == Some(0) || (code == Some(1) && stderr.contains("did not end in time")),
+        "{code:?} {stderr}"
+    );
+    drop(reader);
+    filler.join().unwrap();
+}
+
+#[test]
+fn a_standard_output_that_cannot_be_written_is_said_and_a_reader_that_went_away_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = session(directory.path(), &["--no-logging", "--log-level", "warn"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let (code, _, stderr) = ended(&output);
+    assert_eq!(code, Some(1));
+    assert!(
+        stderr.starts_with("shadow-session: standard output cannot be written: No space left"),
+        "{stderr}"
+    );
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = session(directory.path(), &["--no-logging", "--log-level", "warn"])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    let (code, _, stderr) = ended(&output);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_signal_while_the_feed_is_loaded_ends_the_start_with_status_0_and_a_word() {
+    use std::io::Write;
+    let directory = tempfile::tempdir().unwrap();
+    // Large enough that it takes a while to read; the program is told to end as soon as its handlers are there.
+    let mut file =
+        std::io::BufWriter::new(fs::File::create(directory.path().join("big.csv")).unwrap());
+    writeln!(file, "open_time,open,high,low,close,volume").unwrap();
+    for row in 0..1_500_000_i64 {
+        writeln!(file, "{},1.1,1.3,1.0,1.2,7", row * 3_600).unwrap();
+    }
+    file.into_inner().unwrap();
+    let config = judge::root()
+        .join("config/shadow-session.toml")
+        .display()
+        .to_string();
+    let child = start(&mut shadow_session(
+        directory.path(),
+        &["--config", &config, "--feed", "recorded:big.csv"],
+    ));
+    let caught = format!("/proc/{}/status", child.id());
+    eventually("the handler of SIGTERM", || {
+        let status = fs::read_to_string(&caught).unwrap();
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigCgt:"))?;
+        let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
+        (mask & (1 << 14) != 0).then_some(())
+    });
+    signal(&child, "TERM");
+    let (code, stdout, stderr) = ended(&child.wait_with_output().unwrap());
+    assert_eq!((code, stdout.as_str()), (Some(0), ""), "{stderr}");
+    assert!(
+        stderr.contains("shadow-session: SIGTERM during the start; ended, nothing was traded\n"),
+        "{stderr}"
+    );
+    assert!(!directory.path().join("live_runs").exists());
 }
 
 #[test]

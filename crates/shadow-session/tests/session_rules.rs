@@ -578,6 +578,38 @@ fn a_state_that_cannot_be_computed_fails_closed() {
 }
 
 #[test]
+fn a_day_that_opens_with_equity_nobody_can_compute_keeps_nobody_in_a_position() {
+    // At the last close of the day the position is worth more than 10^15, and the next day opens without equity.
+    let bars = [
+        candle(19, "1", "1"),
+        candle(20, "1", "1"),
+        candle(21, "1", "1"),
+        candle(22, "1", "2"),
+        candle(23, "2", "899999999"),
+        candle(24, "2", "1"),
+        candle(25, "1", "0.5"),
+        candle(26, "0.5", "0.4"),
+    ];
+    for limit in [
+        None,
+        Some(LimitId::MaxOrderNotional),
+        Some(LimitId::MaxDailyLossAbs),
+    ] {
+        let mut settings = settings();
+        settings.start_balance = 1_000_000_000_000_u64.into();
+        if let Some(id) = limit {
+            settings.limits.limits[id as usize] = Some(900_000_000_000_000_u64.into());
+        }
+        let (lines, session) = told(settings, &bars);
+        assert!(
+            lines.iter().any(|line| line.contains("exit_long filled")),
+            "{limit:?}: {lines:?}"
+        );
+        assert_eq!(session.totals().blocked, 0, "{limit:?}");
+    }
+}
+
+#[test]
 fn an_order_that_cannot_be_booked_at_its_price_is_rejected_and_an_exit_is_wanted_again() {
     let mut settings = settings();
     settings.start_balance = 200_000_000.into();

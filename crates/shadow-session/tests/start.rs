@@ -107,7 +107,7 @@ fn a_bad_flag_or_configuration_ends_with_status_2_and_one_sentence() {
     flag(&["--duration", "-1"], "accepted: minutes, 0 or more");
     flag(
         &["--speed", "0"],
-        "accepted: max, realtime, or candles per second above 0",
+        "accepted: max, realtime, or candles per second from 0.000001",
     );
     flag(&["--run-id", "a/b"], "accepted: 1 to 128 letters");
     flag(
@@ -185,6 +185,13 @@ fn a_feed_of_another_symbol_or_timeframe_ends_with_status_2_and_says_what_it_hol
         "# symbol: BTC/EUR\n",
         "shadow-session: candles.csv: holds BTC/EUR, but the session is to trade EUR/USD; accepted: BTC/EUR\n",
     );
+    refused(
+        &["--config", "c.toml"],
+        &[],
+        &[("candles.csv", &candles("# timeframe: 1H\n"))],
+        1,
+        "shadow-session: candles.csv: line 1: timeframe `1H` is unknown; accepted: 1m 5m 15m 30m 1h 4h 1d 1w\n",
+    );
     file(
         "# timeframe: 4h\n",
         "shadow-session: candles.csv: holds bars of 4h, but the session is to trade bars of 1h; accepted: 4h\n",
@@ -240,6 +247,76 @@ fn a_feed_that_cannot_be_used_ends_with_status_1_and_names_file_line_and_column(
         "recorded:candles.csv",
         &short,
         "shadow-session: recorded:candles.csv: holds 50 usable candles, and the warm-up takes 50; accepted: more candles, or a smaller session.warmup_candles\n",
+    );
+}
+
+#[test]
+fn a_feed_of_which_nothing_can_be_traded_is_a_failed_start_that_says_why() {
+    let header = "open_time,open,high,low,close,volume\n";
+    let rows: Vec<String> = candles("")
+        .lines()
+        .skip(1)
+        .map(|row| format!("{row}\n"))
+        .collect();
+    let feed = |rows: String, words: &str| {
+        let accepted = "and the warm-up takes 50; accepted: more candles, or a smaller session.warmup_candles\n";
+        refused(
+            &["--config", "c.toml"],
+            &[],
+            &[("candles.csv", &format!("# timeframe: 1h\n{header}{rows}"))],
+            1,
+            &format!("shadow-session: recorded:candles.csv: holds {words}, {accepted}"),
+        );
+    };
+    feed(
+        rows.iter().rev().cloned().collect(),
+        "1 usable candles (dropped: 59 out_of_order from line 4 on)",
+    );
+    feed(
+        rows[0].repeat(100),
+        "1 usable candles (dropped: 99 duplicate from line 4 on)",
+    );
+    // The year 2100.
+    let future: String = (0..60)
+        .map(|hour| format!("{},1.1,1.3,1.0,1.2,7\n", 4_102_444_800_i64 + hour * 3_600))
+        .collect();
+    feed(
+        future,
+        "0 usable candles (dropped: 60 unclosed from line 3 on)",
+    );
+    feed(
+        rows.concat().replace("1.3,", "nan,"),
+        "0 usable candles (dropped: 60 non_finite from line 3 on)",
+    );
+}
+
+#[test]
+fn dropped_bars_and_a_tight_order_limit_are_said_once_at_the_default_level() {
+    let directory = directory();
+    let text = candles("")
+        .replace("1483678800,", "1483675200,")
+        .replace("1483682400,", "1483675200,");
+    fs::write(directory.path().join("candles.csv"), text).unwrap();
+    let limit = format!("{CONFIG}[risk]\nmax_order_notional = \"1199\"\n");
+    fs::write(directory.path().join("c.toml"), limit).unwrap();
+    let arguments = ["--config", "c.toml", "--no-logging", "--log-level", "warn"];
+    let (code, stdout, stderr) = ended(
+        &shadow_session(directory.path(), &arguments)
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("2 duplicate"), "{stdout}");
+    let said = |words: &str| stderr.lines().filter(|line| line.contains(words)).count();
+    assert_eq!(
+        (
+            said("candle dropped"),
+            said("line=55"),
+            said("it blocks exits too"),
+            stderr.lines().count()
+        ),
+        (1, 1, 1, 2),
+        "{stderr}"
     );
 }
 

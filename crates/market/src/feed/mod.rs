@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::candle::Candle;
 use crate::instrument::{Instrument, Symbol};
 use crate::sequence::Defect;
-use crate::timeframe::Timeframe;
+use crate::timeframe::{Timeframe, UnknownTimeframe};
 
 pub use synthetic::SYNTHETIC_BAR_COUNT;
 
@@ -46,6 +46,8 @@ pub struct Feed {
     pub source: String,
     /// The bars, oldest first if the source is in order (a [`crate::Sequence`] judges that).
     pub rows: Vec<Row>,
+    /// Line of each row in its file, from 1; empty where there is no file.
+    lines: Vec<u32>,
 }
 
 impl Feed {
@@ -54,10 +56,11 @@ impl Feed {
     /// # Errors
     /// See [`FeedError`]; each names the file.
     pub fn recorded(path: &Path, symbol: &Symbol, timeframe: Timeframe) -> Result<Feed, FeedError> {
-        let rows = recorded::load(path, symbol, timeframe)?;
+        let (rows, lines) = recorded::load(path, symbol, timeframe)?;
         Ok(Feed {
             source: format!("recorded:{}", path.display()),
             rows,
+            lines,
         })
     }
 
@@ -68,7 +71,13 @@ impl Feed {
         Feed {
             source: format!("synthetic:{seed}"),
             rows: candles.into_iter().map(Row::Candle).collect(),
+            lines: Vec::new(),
         }
+    }
+
+    /// The line of that row (from 0) in the feed's file, from 1; `None` if it is from no file.
+    pub fn line_of(&self, row: usize) -> Option<u32> {
+        self.lines.get(row).copied()
     }
 }
 
@@ -130,6 +139,28 @@ pub enum FeedError {
         found: String,
         /// What belongs there.
         expected: &'static str,
+    },
+    /// A comment holds a word that its key does not have.
+    #[error("{}: line {line}: {problem}", .path.display())]
+    Comment {
+        /// The file.
+        path: PathBuf,
+        /// The comment's line.
+        line: usize,
+        /// What is wrong with it, and what is accepted.
+        problem: UnknownTimeframe,
+    },
+    /// The file says one timeframe, and its bars lie otherwise. No configuration helps: the file is wrong.
+    #[error("{}: line {line}: says bars of {stated}, but the bars are {found} apart; accepted: a comment that is true, or none", .path.display())]
+    Spacing {
+        /// The file.
+        path: PathBuf,
+        /// The comment's line.
+        line: usize,
+        /// What the comment says.
+        stated: Timeframe,
+        /// The spacing, as a timeframe or in seconds.
+        found: String,
     },
     /// A header, but no candle.
     #[error("{}: holds no candles", .path.display())]

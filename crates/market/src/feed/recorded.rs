@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
+use std::str::FromStr;
 
 use rust_decimal::Decimal;
 
@@ -45,7 +46,7 @@ pub(super) fn load(
     path: &Path,
     symbol: &Symbol,
     timeframe: Timeframe,
-) -> Result<Vec<Row>, FeedError> {
+) -> Result<(Vec<Row>, Vec<u32>), FeedError> {
     let bytes = read(path)?;
     let mut lines = Lines {
         path,
@@ -55,7 +56,7 @@ pub(super) fn load(
     let (comments, positions) = preamble(&mut lines)?;
     if let Some(found) = comments
         .get("symbol")
-        .map(|text| Symbol::new(text))
+        .map(|(_, text)| Symbol::new(text))
         .filter(|found| found != symbol)
     {
         return Err(FeedError::SymbolMismatch {
@@ -64,10 +65,13 @@ pub(super) fn load(
             wanted: symbol.clone(),
         });
     }
-    let mut rows = Vec::new();
+    let stated = stated_timeframe(path, &comments)?;
+    let (mut rows, mut numbers) = (Vec::new(), Vec::new());
     while let Some(line) = lines.next()? {
         if !line.trim().is_empty() {
             rows.push(parse_row(&lines, line, &positions)?);
+            // A file of the largest size has fewer lines than that.
+            numbers.push(lines.number as u32);
         }
     }
     if rows.is_empty() {
@@ -75,17 +79,44 @@ pub(super) fn load(
             path: path.to_owned(),
         });
     }
-    let found = comments
-        .get("timeframe")
-        .cloned()
-        .or_else(|| spacing(&rows));
-    match found {
-        Some(found) if found != timeframe.as_str() => Err(FeedError::TimeframeMismatch {
+    let mismatch = |found: String| FeedError::TimeframeMismatch {
+        path: path.to_owned(),
+        found,
+        wanted: timeframe,
+    };
+    let spacing = Spacing::of(&rows);
+    match (stated, spacing) {
+        (Some((_, stated)), _) if stated != timeframe => Err(mismatch(stated.to_string())),
+        (Some((line, stated)), Some(spacing)) if spacing.contradicts(stated) => {
+            Err(FeedError::Spacing {
+                path: path.to_owned(),
+                line,
+                stated,
+                found: spacing.in_words(),
+            })
+        }
+        (None, Some(spacing)) if spacing.usual != timeframe.seconds() => {
+            Err(mismatch(spacing.in_words()))
+        }
+        _ => Ok((rows, numbers)),
+    }
+}
+
+/// The timeframe that a comment states, and the comment's line.
+fn stated_timeframe(
+    path: &Path,
+    comments: &Comments,
+) -> Result<Option<(usize, Timeframe)>, FeedError> {
+    let Some((line, text)) = comments.get("timeframe") else {
+        return Ok(None);
+    };
+    match text.parse() {
+        Ok(timeframe) => Ok(Some((*line, timeframe))),
+        Err(problem) => Err(FeedError::Comment {
             path: path.to_owned(),
-            found,
-            wanted: timeframe,
+            line: *line,
+            problem,
         }),
-        _ => Ok(rows),
     }
 }
 
@@ -152,16 +183,24 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// By key, in lower case: the line and the value, which is not empty and short enough for a message.
+type Comments = BTreeMap<String, (usize, String)>;
+
 /// The comments and, for each of our columns, its position in a row; the number of fields of the header last.
-fn preamble(lines: &mut Lines<'_>) -> Result<(BTreeMap<String, String>, Positions), FeedError> {
+fn preamble(lines: &mut Lines<'_>) -> Result<(Comments, Positions), FeedError> {
     let mut comments = BTreeMap::new();
     loop {
         let line = lines.next()?;
         match line {
             Some(line) if line.trim().is_empty() => {}
             Some(line) if line.starts_with('#') => {
-                if let Some((key, value)) = line[1..].split_once(':') {
-                    comments.insert(key.trim().to_lowercase(), value.trim().to_owned());
+                match line[1..].split_once(':') {
+                    // A key with nothing behind it says nothing.
+                    Some((key, value)) if !value.trim().is_empty() => {
+                        let value = (lines.number, cut(value.trim()));
+                        comments.insert(key.trim().to_lowercase(), value);
+                    }
+                    _ => {}
                 }
             }
             _ => {
@@ -211,7 +250,10 @@ fn parse_row(lines: &Lines<'_>, line: &str, positions: &Positions) -> Result<Row
         return Err(FeedError::Row {
             path: lines.path.to_owned(),
             line: lines.number,
-            found: format!("{} fields", fields.len()),
+            found: match fields.len() {
+                1 => "1 field".to_owned(),
+                count => format!("{count} fields"),
+            },
             expected: format!("{} as in the header", positions.field_count),
         });
     }
@@ -228,7 +270,14 @@ fn parse_row(lines: &Lines<'_>, line: &str, positions: &Positions) -> Result<Row
     let mut numbers = [Decimal::ZERO; 5];
     let mut finite = true;
     for (index, number) in numbers.iter_mut().enumerate() {
-        match parse_number(fields[positions.columns[index + 1]]) {
+        let text = fields[positions.columns[index + 1]];
+        // Nothing is computed from a volume: its last digits may be rounded.
+        let parsed = if index == 4 {
+            parse_number(text, Decimal::from_str)
+        } else {
+            parse_number(text, Decimal::from_str_exact)
+        };
+        match parsed {
             Some(Number::Finite(value)) => *number = value,
             Some(Number::NonFinite) => finite = false,
             None => return Err(bad(index + 1, "a decimal number")),
@@ -259,7 +308,10 @@ enum Number {
     NonFinite,
 }
 
-fn parse_number(text: &str) -> Option<Number> {
+fn parse_number(
+    text: &str,
+    plain: impl Fn(&str) -> Result<Decimal, rust_decimal::Error>,
+) -> Option<Number> {
     // What a vendor's program prints for a hole in its data: a defect of that bar, not a broken file.
     let bare = text.trim_start_matches(['+', '-']).to_ascii_lowercase();
     if matches!(bare.as_str(), "nan" | "inf" | "infinity") {
@@ -268,32 +320,62 @@ fn parse_number(text: &str) -> Option<Number> {
     if text.contains('_') {
         return None; // the decimal library reads `1_000`; no data vendor means that
     }
-    // Exact or refused: a number with more digits than a decimal holds must not be rounded on the way in. The exponent form is
-    // what spreadsheets write for large volumes.
+    // Prices exact or refused: one with more digits than a decimal holds must not be rounded on the way in. The exponent form is what
+    // spreadsheets write for large volumes.
     let parsed = if text.contains(['e', 'E']) {
         Decimal::from_scientific(text)
     } else {
-        Decimal::from_str_exact(text)
+        plain(text)
     };
     parsed.ok().map(Number::Finite)
 }
 
-/// The most frequent distance between consecutive bars as a timeframe's word, or in seconds when no timeframe has it. `None` for
-/// a single bar, which has no distance and is taken for what the configuration says.
-fn spacing(rows: &[Row]) -> Option<String> {
-    let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
-    for pair in rows.windows(2) {
-        let distance = pair[1].open_time() - pair[0].open_time();
-        if distance > 0 {
-            *counts.entry(distance).or_default() += 1;
+/// How far apart consecutive bars are.
+struct Spacing {
+    /// The most frequent distance, in seconds.
+    usual: i64,
+    /// How often each distance is there.
+    counts: BTreeMap<i64, usize>,
+}
+
+/// With fewer distances than that, longer ones may as well be gaps.
+const DISTANCES_MIN: usize = 3;
+
+impl Spacing {
+    /// `None` without two bars in order: such a file is taken for what its comment or the configuration says.
+    fn of(rows: &[Row]) -> Option<Spacing> {
+        let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
+        for pair in rows.windows(2) {
+            let distance = pair[1].open_time().saturating_sub(pair[0].open_time());
+            if distance > 0 {
+                *counts.entry(distance).or_default() += 1;
+            }
         }
+        // Of equally frequent distances the shortest: a gap is longer than the bars around it.
+        let (usual, _) = counts.iter().rev().max_by_key(|(_, count)| **count)?;
+        Some(Spacing {
+            usual: *usual,
+            counts,
+        })
     }
-    // Of equally frequent distances the shortest: a gap is longer than the bars around it.
-    let (seconds, _) = counts.into_iter().rev().max_by_key(|(_, count)| *count)?;
-    Some(
-        Timeframe::from_seconds(seconds)
-            .map_or_else(|| format!("{seconds} s"), |timeframe| timeframe.to_string()),
-    )
+
+    /// Whether bars of this length cannot lie like that. Gaps make distances of several bars, and a file may have more gaps than
+    /// neighbours; but one whose distances are mostly those of a longer timeframe, with no two neighbours at all, is of that timeframe.
+    fn contradicts(&self, stated: Timeframe) -> bool {
+        let between = self.usual % stated.seconds() != 0;
+        let longer = self.usual > stated.seconds()
+            && !self.counts.contains_key(&stated.seconds())
+            && Timeframe::from_seconds(self.usual).is_some()
+            && self.counts[&self.usual] >= DISTANCES_MIN;
+        between || longer
+    }
+
+    fn in_words(&self) -> String {
+        Timeframe::from_seconds(self.usual).map_or_else(
+            || format!("{} s", self.usual),
+            |timeframe| timeframe.to_string(),
+        )
+    }
 }
 
 fn cut(text: &str) -> String {

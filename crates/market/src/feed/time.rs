@@ -5,7 +5,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 /// What [`parse`] accepts, for messages.
-pub(super) const EXPECTED: &str = "a time in UTC on a whole second, as 2017-01-01T22:00:00Z, 2017-01-01 22:00:00, 01.01.2017 22:00:00.000 or Unix seconds";
+pub(super) const EXPECTED: &str = "a time in UTC on a whole second, as 2017-01-01T22:00:00Z (or with an offset), 2017-01-01 22:00:00, 01.01.2017 22:00:00.000 or Unix seconds";
 
 /// Unix seconds beyond this are milliseconds that lost their unit (the year 5138).
 const UNIX_SECONDS_MAX: i64 = 100_000_000_000;
@@ -18,16 +18,19 @@ pub(super) fn parse(text: &str) -> Option<i64> {
             .ok()
             .filter(|seconds| *seconds < UNIX_SECONDS_MAX);
     }
-    let timestamp = if text.contains('T') {
-        text.parse::<jiff::Timestamp>().ok()?
-    } else {
-        let spelling = if text.contains('.') && !text.contains('-') {
-            "%d.%m.%Y %H:%M:%S%.f"
-        } else {
-            "%Y-%m-%d %H:%M:%S"
-        };
-        let civil = DateTime::strptime(spelling, text).ok()?;
-        TimeZone::UTC.to_timestamp(civil).ok()?
+    // With `Z` or an offset, behind a `T` or a blank; else without a zone.
+    let timestamp = match text.parse::<jiff::Timestamp>() {
+        Ok(timestamp) => timestamp,
+        Err(_) => {
+            let civil = [
+                "%Y-%m-%dT%H:%M:%S%.f",
+                "%Y-%m-%d %H:%M:%S%.f",
+                "%d.%m.%Y %H:%M:%S%.f",
+            ]
+            .into_iter()
+            .find_map(|spelling| DateTime::strptime(spelling, text).ok())?;
+            TimeZone::UTC.to_timestamp(civil).ok()?
+        }
     };
     (timestamp.subsec_nanosecond() == 0).then(|| timestamp.as_second())
 }
@@ -46,6 +49,11 @@ mod tests {
             "2017-01-01 22:00:00",
             "01.01.2017 22:00:00.000",
             "01.01.2017 22:00:00",
+            "2017-01-01T22:00:00",
+            "2017-01-01T22:00:00.000",
+            "2017-01-01 22:00:00.000",
+            "2017-01-01 22:00:00+00:00",
+            "2017-01-02 01:00:00+03:00",
             "1483308000",
         ];
         for text in same {
@@ -54,8 +62,8 @@ mod tests {
         let refused = [
             "",
             "yesterday",
-            "2017-01-01T22:00:00",
             "2017-01-01T22:00:00.5Z",
+            "2017-01-01T22:00:00.5",
             "2017-13-01 22:00:00",
             "31.02.2017 22:00:00.000",
             "01/01/2017 22:00:00",

@@ -201,13 +201,13 @@ impl ConfigFile {
             }),
             Err(error) => {
                 let start = error.span().map_or(0, |span| span.start);
+                let key = key_at(&text, start);
+                let message = error.message().trim().replace('\n', ", ");
                 Err(ConfigError::Syntax {
                     path: path.to_owned(),
                     line: line_of(&text, start),
-                    key: key_at(&text, start)
-                        .map(|key| format!("{key}: "))
-                        .unwrap_or_default(),
-                    message: error.message().trim().replace('\n', ", "),
+                    message: in_words(&message, key.as_deref().unwrap_or_default()),
+                    key: key.map(|key| format!("{key}: ")).unwrap_or_default(),
                 })
             }
         }
@@ -235,6 +235,36 @@ impl ConfigFile {
     }
 }
 
+/// A fault of type without the names of a programming language.
+fn in_words(message: &str, key: &str) -> String {
+    let Some((found, expected)) = message
+        .strip_prefix("invalid type: ")
+        .and_then(|rest| rest.rsplit_once(", expected "))
+    else {
+        return message.to_owned();
+    };
+    let name = key.rsplit('.').next().unwrap_or_default();
+    let accepted = match expected {
+        "a string" if AMOUNTS.contains(&name) => "an amount as text, such as \"10000\"",
+        "a string" => "text in quotes",
+        "i64" => "a whole number, such as 20",
+        "f64" => "a number, such as 0.1",
+        "a boolean" => "true, false",
+        _ if expected.starts_with("struct ") => "a table with keys",
+        other => other,
+    };
+    format!("found {found}, accepted: {accepted}")
+}
+
+/// Keys that hold money.
+const AMOUNTS: [&str; 5] = [
+    "start_balance",
+    "max_order_notional",
+    "max_total_exposure",
+    "max_symbol_exposure",
+    "max_daily_loss_abs",
+];
+
 fn line_of(text: &str, offset: usize) -> usize {
     let end = offset.min(text.len());
     text.as_bytes()[..end]
@@ -261,10 +291,32 @@ fn key_at(text: &str, offset: usize) -> Option<String> {
     if header(&last) {
         return Some(name(last));
     }
-    let (key, _) = last.split_once('=')?;
+    let (key, value) = last.split_once('=')?;
+    let key = inline_key(text, offset, key.trim(), value);
+    let key = key.as_str();
     let table = before.iter().rev().find(header).map(|line| name(line));
     Some(table.map_or_else(
         || key.trim().to_owned(),
         |table| format!("{table}.{}", key.trim()),
     ))
+}
+
+/// `key`, or `key.inner` where the value is an inline table and the offset lies behind or at a key in it.
+fn inline_key(text: &str, offset: usize, key: &str, value: &str) -> String {
+    let begin = text
+        .get(..offset)
+        .and_then(|before| before.rfind('\n'))
+        .map_or(0, |end| end + 1);
+    let inner = text
+        .get(begin..offset)
+        .filter(|_| value.trim_start().starts_with('{'))
+        .and_then(|before| before.rsplit(['{', ',']).next().map(str::trim))
+        .and_then(|before| match before.split_once('=') {
+            Some((inner, _)) => Some(inner),
+            // The fault is the key itself.
+            None => text.get(offset..)?.split(['=', '\n', '}']).next(),
+        })
+        .map(str::trim)
+        .filter(|inner| !inner.is_empty() && !inner.contains(['{', '[']));
+    inner.map_or_else(|| key.to_owned(), |inner| format!("{key}.{inner}"))
 }

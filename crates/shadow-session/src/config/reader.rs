@@ -11,6 +11,7 @@ use toml::Spanned;
 use super::FeedChoice;
 use super::file::{ConfigError, ConfigFile, Place};
 use crate::cli::{Cli, FeedFlag};
+use crate::money::MONEY_DECIMALS;
 use crate::risk::RiskLimits;
 use crate::strategy::MaCrossoverParameters;
 
@@ -30,17 +31,20 @@ pub(super) struct Given<T> {
 
 impl<T: std::fmt::Display> Given<T> {
     pub(super) fn refused(&self, accepted: &str) -> ConfigError {
-        // Messages of other modules say `... is unknown; accepted: LIST`: the list alone belongs behind our `accepted:`.
-        let accepted = accepted
-            .rsplit("accepted: ")
-            .next()
-            .unwrap_or(accepted)
-            .to_owned();
         ConfigError::Value {
             place: self.place.clone(),
-            found: self.value.to_string(),
-            accepted,
+            found: cut(&self.value.to_string()),
+            accepted: accepted.to_owned(),
         }
+    }
+}
+
+/// What a message shows of a value: whoever wrote it knows the rest.
+fn cut(text: &str) -> String {
+    const FOUND_LEN_MAX_CHARS: usize = 60;
+    match text.char_indices().nth(FOUND_LEN_MAX_CHARS) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
@@ -116,10 +120,17 @@ impl Reader<'_> {
                 "a symbol, as EUR/USD",
             )?,
         };
-        let symbol = Symbol::new(&given.value);
-        let instrument =
-            Instrument::of(&symbol).map_err(|error| given.refused(&error.to_string()))?;
-        Ok((symbol, instrument))
+        let checked = |given: &Given<String>| {
+            let symbol = Symbol::new(&given.value);
+            Instrument::of(&symbol)
+                .map(|instrument| (symbol, instrument))
+                .map_err(|_| given.refused(&Instrument::accepted()))
+        };
+        // The file must be right also where a flag wins over it: the next start may be without the flag.
+        if let Some(in_file) = self.given(&self.file.keys.session.symbol, "session.symbol") {
+            checked(&in_file)?;
+        }
+        checked(&given)
     }
 
     pub(super) fn timeframe(&self, cli: &Cli) -> Result<Timeframe, ConfigError> {
@@ -134,10 +145,16 @@ impl Reader<'_> {
                 "1h".to_owned(),
             ),
         };
-        given
-            .value
-            .parse()
-            .map_err(|_| given.refused(&Timeframe::accepted()))
+        let checked = |given: &Given<String>| {
+            given
+                .value
+                .parse()
+                .map_err(|_| given.refused(&Timeframe::accepted()))
+        };
+        if let Some(in_file) = self.given(&self.file.keys.session.timeframe, "session.timeframe") {
+            checked(&in_file)?;
+        }
+        checked(&given)
     }
 
     pub(super) fn start_balance(&self) -> Result<Decimal, ConfigError> {
@@ -165,15 +182,35 @@ impl Reader<'_> {
         usize::try_from(given.value)
             .ok()
             .filter(|warmup| *warmup >= longest_window && given.value <= WARMUP_MAX)
-            .ok_or_else(|| given.refused(&format!("a whole number from {longest_window} (the strategy's longest window) to {WARMUP_MAX}")))
+            .ok_or_else(|| {
+                let slow = self.given(
+                    &self.file.keys.strategy.ma_crossover.slow_window,
+                    "strategy.ma_crossover.slow_window",
+                );
+                match (&given.place, slow) {
+                    // Named is what was written, not the default that it does not go together with.
+                    (Place::Default(name), Some(slow)) => slow.refused(&format!(
+                        "at most {name} ({}, the default), or a larger {name} in the file",
+                        given.value
+                    )),
+                    _ => given.refused(&format!("a whole number from {longest_window} (the strategy's longest window) to {WARMUP_MAX}")),
+                }
+            })
     }
 
     pub(super) fn ma_crossover(&self) -> Result<MaCrossoverParameters, ConfigError> {
         let keys = &self.file.keys.strategy.ma_crossover;
         let fast = self.or_default(&keys.fast_window, "strategy.ma_crossover.fast_window", 20);
         let slow = self.or_default(&keys.slow_window, "strategy.ma_crossover.slow_window", 50);
-        if !(2..=WINDOW_MAX).contains(&slow.value) {
-            return Err(slow.refused(&format!("a whole number of bars from 2 to {WINDOW_MAX}")));
+        // The fast one has at least 2.
+        if !(3..=WINDOW_MAX).contains(&slow.value) {
+            return Err(slow.refused(&format!("a whole number of bars from 3 to {WINDOW_MAX}")));
+        }
+        if fast.value >= slow.value && matches!(fast.place, Place::Default(_)) {
+            return Err(slow.refused(&format!(
+                "a whole number of bars above fast_window ({}, the default), or a smaller fast_window in the file",
+                fast.value
+            )));
         }
         if fast.value < 2 || fast.value >= slow.value {
             return Err(fast.refused(&format!(
@@ -232,7 +269,15 @@ impl Reader<'_> {
             let checked = |given: Given<String>| {
                 parse_decimal(&given.value)
                     .filter(|limit| *limit > Decimal::ZERO && *limit <= crate::money::MONEY_MAX)
-                    .ok_or_else(|| given.refused(accepted))
+                    .ok_or_else(|| {
+                        if has_too_many_decimals(&given.value) {
+                            given.refused(&format!(
+                                "{accepted}, with at most {MONEY_DECIMALS} decimals"
+                            ))
+                        } else {
+                            given.refused(accepted)
+                        }
+                    })
             };
             given.map(checked).transpose()
         };
@@ -273,11 +318,15 @@ impl Reader<'_> {
     }
 
     pub(super) fn feed(&self, cli: &Cli) -> Result<FeedChoice, ConfigError> {
-        match &cli.feed {
-            Some(FeedFlag::Recorded(path)) => return Ok(FeedChoice::Recorded(path.clone())),
-            Some(FeedFlag::Synthetic(seed)) => return Ok(FeedChoice::Synthetic(*seed)),
-            None => {}
-        }
+        let in_file = self.feed_in_file()?;
+        Ok(match &cli.feed {
+            Some(FeedFlag::Recorded(path)) => FeedChoice::Recorded(path.clone()),
+            Some(FeedFlag::Synthetic(seed)) => FeedChoice::Synthetic(*seed),
+            None => in_file,
+        })
+    }
+
+    fn feed_in_file(&self) -> Result<FeedChoice, ConfigError> {
         let keys = &self.file.keys.feed;
         let source = self.or_default(&keys.source, "feed.source", "recorded".to_owned());
         match source.value.as_str() {
@@ -332,12 +381,12 @@ impl Reader<'_> {
 
     pub(super) fn run_log_dir(&self, cli: &Cli) -> Result<Option<PathBuf>, ConfigError> {
         let keys = &self.file.keys.run_log;
-        if let Some(dir) = &cli.log_dir {
-            return Ok(Some(dir.clone()));
-        }
         let dir = self.or_default(&keys.dir, "run_log.dir", DEFAULT_RUN_LOG_DIR.to_owned());
         if dir.value.is_empty() {
             return Err(dir.refused("the path of a directory"));
+        }
+        if let Some(dir) = &cli.log_dir {
+            return Ok(Some(dir.clone()));
         }
         let enabled = self
             .or_default(&keys.enabled, "run_log.enabled", true)
@@ -378,7 +427,14 @@ impl Reader<'_> {
         let place = given.map_or(Place::Default(name), |given| given.place);
         parse_decimal(&text)
             .filter(|number| accepts(*number))
-            .ok_or_else(|| Given { value: text, place }.refused(accepted))
+            .ok_or_else(|| {
+                let accepted = if has_too_many_decimals(&text) {
+                    format!("{accepted}, with at most {MONEY_DECIMALS} decimals")
+                } else {
+                    accepted.to_owned()
+                };
+                Given { value: text, place }.refused(&accepted)
+            })
     }
 }
 
@@ -389,5 +445,13 @@ fn parse_decimal(text: &str) -> Option<Decimal> {
         .all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'-');
     Decimal::from_str_exact(text)
         .ok()
-        .filter(|decimal| plain && decimal.scale() <= crate::money::MONEY_DECIMALS)
+        .filter(|decimal| plain && decimal.scale() <= MONEY_DECIMALS)
+}
+
+/// Whether a refusal has to say how fine a number may be.
+fn has_too_many_decimals(text: &str) -> bool {
+    text.split_once('.').is_some_and(|(_, decimals)| {
+        decimals.len() > MONEY_DECIMALS as usize
+            && decimals.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }

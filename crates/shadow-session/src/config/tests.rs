@@ -172,7 +172,7 @@ fn every_bad_value_names_file_line_key_what_was_found_and_what_is_accepted() {
             "slow_window",
             "0",
             "0",
-            "a whole number of bars from 2 to 100000",
+            "a whole number of bars from 3 to 100000",
         ),
         (
             "execution",
@@ -276,15 +276,15 @@ fn an_unknown_key_or_a_value_of_another_type_names_file_line_and_key() {
         ),
         (
             format!("{MINIMAL}start_balance = 10000\n"),
-            "f.toml: line 5: session.start_balance: invalid type: integer `10000`, expected a string",
+            "f.toml: line 5: session.start_balance: found integer `10000`, accepted: an amount as text, such as \"10000\"",
         ),
         (
             format!("{MINIMAL}position_fraction = \"0.1\"\n"),
-            "f.toml: line 5: session.position_fraction: invalid type: string \"0.1\", expected f64",
+            "f.toml: line 5: session.position_fraction: found string \"0.1\", accepted: a number, such as 0.1",
         ),
         (
             format!("{MINIMAL}warmup_candles = 200.5\n"),
-            "f.toml: line 5: session.warmup_candles: invalid type: floating point `200.5`, expected i64",
+            "f.toml: line 5: session.warmup_candles: found floating point `200.5`, accepted: a whole number, such as 20",
         ),
     ];
     for (text, message) in table {
@@ -444,4 +444,91 @@ fn the_environment_wins_over_the_file_in_telemetry_and_a_bad_variable_is_refused
             && error.contains("PROMETHEUS_MULTIPROC_DIR"),
         "{error}"
     );
+}
+
+#[test]
+fn a_value_that_does_not_go_with_a_default_is_named_itself_with_its_line() {
+    let table = [
+        (
+            "slow_window = 20",
+            "f.toml: line 6: strategy.ma_crossover.slow_window: found `20`, accepted: a whole number of bars above fast_window (20, the default), or a smaller fast_window in the file",
+        ),
+        (
+            "slow_window = 201",
+            "f.toml: line 6: strategy.ma_crossover.slow_window: found `201`, accepted: at most session.warmup_candles (200, the default), or a larger session.warmup_candles in the file",
+        ),
+        (
+            "slow_window = 2",
+            "f.toml: line 6: strategy.ma_crossover.slow_window: found `2`, accepted: a whole number of bars from 3 to 100000",
+        ),
+    ];
+    for (line, message) in table {
+        let text = format!("{MINIMAL}[strategy.ma_crossover]\n{line}\n");
+        assert_eq!(resolve(Some(&text), &[], &[]).unwrap_err(), message);
+    }
+}
+
+#[test]
+fn a_value_is_checked_also_where_a_flag_wins_over_it() {
+    let table: [(&str, &[&str], &str); 4] = [
+        (
+            "timeframe = \"2h\"\n",
+            &["--timeframe", "1h"],
+            "f.toml: line 5: session.timeframe: found `2h`",
+        ),
+        (
+            "[feed]\nsource = \"x\"\n",
+            &["--feed", "synthetic:1"],
+            "f.toml: line 6: feed.source: found `x`",
+        ),
+        (
+            "[run_log]\ndir = \"\"\n",
+            &["--log-dir", "logs"],
+            "f.toml: line 6: run_log.dir: found ``",
+        ),
+        (
+            "",
+            &["--symbol", "BTC/EUR"],
+            "f.toml: line 4: session.symbol: found `EURUSD`",
+        ),
+    ];
+    for (lines, flags, message) in table {
+        let mut text = format!("{MINIMAL}{lines}");
+        if lines.is_empty() {
+            text = text.replace("EUR/USD", "EURUSD");
+        }
+        let error = resolve(Some(&text), flags, &[]).unwrap_err();
+        assert!(error.starts_with(message), "{error}");
+    }
+}
+
+#[test]
+fn a_refusal_names_the_inline_key_the_decimals_and_no_more_than_a_line_of_the_value() {
+    let table = [
+        (
+            "environment = {mode=\"paper\"}\nsession = {symbol=\"EUR/USD\", position_fraction = \"x\"}\n".to_owned(),
+            "f.toml: line 2: session.position_fraction: found string \"x\", accepted: a number, such as 0.1",
+        ),
+        (
+            "environment = {mode=\"paper\"}\nsession = {symbol=\"EUR/USD\", foo = 1}\n".to_owned(),
+            "f.toml: line 2: session.foo: unknown field `foo`",
+        ),
+        ("environment = \"paper\"\n".to_owned(), "f.toml: line 1: environment: found string \"paper\", accepted: a table with keys"),
+        (
+            format!("{MINIMAL}position_fraction = 0.333333333333\n"),
+            "f.toml: line 5: session.position_fraction: found `0.333333333333`, accepted: a ratio above 0 and at most 1, with at most 10 decimals",
+        ),
+        (
+            format!("{MINIMAL}[risk]\nmax_daily_loss_abs = \"1.00000000001\"\n"),
+            "f.toml: line 6: risk.max_daily_loss_abs: found `1.00000000001`, accepted: an amount of quote currency in quotes, above 0 and at most 1000000000000000, as \"1500\", with at most 10 decimals",
+        ),
+        (
+            format!("{MINIMAL}timeframe = \"{}\"\n", "x".repeat(500)),
+            "f.toml: line 5: session.timeframe: found `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...`, accepted: 1m",
+        ),
+    ];
+    for (text, message) in table {
+        let error = resolve(Some(&text), &[], &[]).unwrap_err();
+        assert!(error.starts_with(message), "{error}");
+    }
 }
