@@ -40,6 +40,7 @@ pub(super) struct Session {
     pub(super) timeframe: Key<String>,
     pub(super) start_balance: Key<String>,
     pub(super) position_fraction: Key<f64>,
+    pub(super) poll_interval: Key<String>,
     pub(super) warmup_candles: Key<i64>,
 }
 
@@ -49,6 +50,9 @@ pub(super) struct Feed {
     pub(super) source: Key<String>,
     pub(super) file: Key<String>,
     pub(super) seed: Key<i64>,
+    pub(super) base_url: Key<String>,
+    pub(super) max_retries: Key<i64>,
+    pub(super) rate_limit: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

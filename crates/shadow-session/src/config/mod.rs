@@ -3,6 +3,7 @@
 //! Invariant: a [`Config`] needs no second look; whatever is wrong is an error that says where it was given, what was found and what
 //! would be accepted. Precedence: flag > environment > file > default; only the telemetry has variables.
 
+mod duration;
 mod file;
 mod reader;
 mod resolved;
@@ -101,6 +102,7 @@ impl Config {
     ) -> Result<Config, LoadError> {
         let reader = Reader { file };
         reader.environment_mode()?;
+        reader.check_live_feed()?;
         let (symbol, instrument) = reader.instrument(cli)?;
         let timeframe = reader.timeframe(cli)?;
         let strategy = reader.ma_crossover()?;

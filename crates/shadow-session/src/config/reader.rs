@@ -9,6 +9,7 @@ use rust_decimal::Decimal;
 use toml::Spanned;
 
 use super::FeedChoice;
+use super::duration;
 use super::file::{ConfigError, ConfigFile, Place};
 use crate::cli::{Cli, FeedFlag};
 use crate::money::MONEY_DECIMALS;
@@ -22,6 +23,8 @@ const DEFAULT_RUN_LOG_DIR: &str = "live_runs";
 /// Keeps two averages of bars in memory, and a mistyped window from looking like a hang.
 const WINDOW_MAX: i64 = 100_000;
 const WARMUP_MAX: i64 = 10_000_000;
+/// Ten tries against a server that fails are a nuisance already.
+const RETRIES_MAX: i64 = 10;
 
 /// A value and where it was given.
 pub(super) struct Given<T> {
@@ -324,6 +327,40 @@ impl Reader<'_> {
             Some(FeedFlag::Synthetic(seed)) => FeedChoice::Synthetic(*seed),
             None => in_file,
         })
+    }
+
+    /// The keys of a live feed. Read and checked with every feed, so that one file serves all of them and a wrong value is found
+    /// whatever `source` says at the moment; recorded and synthetic candles do not use them.
+    pub(super) fn check_live_feed(&self) -> Result<(), ConfigError> {
+        let (session, feed) = (&self.file.keys.session, &self.file.keys.feed);
+        self.check_duration(&session.poll_interval, "session.poll_interval")?;
+        self.check_duration(&feed.rate_limit, "feed.rate_limit")?;
+        if let Some(given) = self.given(&feed.max_retries, "feed.max_retries")
+            && !(0..=RETRIES_MAX).contains(&given.value)
+        {
+            return Err(given.refused(&format!("a whole number from 0 to {RETRIES_MAX}")));
+        }
+        if let Some(given) = self.given(&feed.base_url, "feed.base_url")
+            && !["https://", "http://"]
+                .iter()
+                .any(|scheme| given.value.starts_with(scheme))
+        {
+            return Err(given.refused("an address that begins with https:// or http://"));
+        }
+        Ok(())
+    }
+
+    fn check_duration(
+        &self,
+        key: &Option<Spanned<String>>,
+        name: &'static str,
+    ) -> Result<(), ConfigError> {
+        match self.given(key, name) {
+            Some(given) if duration::parse(&given.value).is_none_or(|value| value.is_zero()) => {
+                Err(given.refused("a duration above 0 in quotes, as \"250ms\" or \"10s\""))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn feed_in_file(&self) -> Result<FeedChoice, ConfigError> {

@@ -49,6 +49,17 @@ fn the_shipped_file_says_the_built_in_defaults() {
 }
 
 #[test]
+fn keys_of_a_live_feed_are_checked_and_change_nothing_for_recorded_candles() {
+    let live = "poll_interval = \"60s\"\n[feed]\nsource = \"recorded\"\nbase_url = \"https://api.kraken.com\"\nmax_retries = 3\nrate_limit = \"1s\"\n";
+    assert_eq!(
+        resolve(Some(&format!("{MINIMAL}{live}")), &[], &[])
+            .unwrap()
+            .to_string(),
+        resolve(Some(MINIMAL), &[], &[]).unwrap().to_string()
+    );
+}
+
+#[test]
 fn what_a_dry_run_prints_is_a_configuration_that_means_the_same() {
     let table: [(&str, &[&str]); 4] = [
         (&shipped(), &[]),
@@ -255,12 +266,12 @@ fn every_bad_value_names_file_line_key_what_was_found_and_what_is_accepted() {
 fn an_unknown_key_or_a_value_of_another_type_names_file_line_and_key() {
     let table = [
         (
-            format!("{MINIMAL}poll_interval = \"60s\"\n"),
-            "f.toml: line 5: session.poll_interval: unknown field `poll_interval`, expected one of `symbol`, `timeframe`, `start_balance`, `position_fraction`, `warmup_candles`",
+            format!("{MINIMAL}poll_interval = \"60\"\n"),
+            "f.toml: line 5: session.poll_interval: found `60`, accepted: a duration above 0 in quotes, as \"250ms\" or \"10s\"",
         ),
         (
             format!("{MINIMAL}[feed]\nbase_url = \"x\"\n"),
-            "f.toml: line 6: feed.base_url: unknown field `base_url`, expected one of `source`, `file`, `seed`",
+            "f.toml: line 6: feed.base_url: found `x`, accepted: an address that begins with https:// or http://",
         ),
         (
             format!("{MINIMAL}[strategy.rsi]\nperiod = 14\n"),
