@@ -157,7 +157,7 @@ fn keep(c: char) -> Option<char> {
 /// Declare a label type that holds text: sanitised, cut at `len_max_bytes`, and at most `values_max` different values in the
 /// life of the process; what comes later is recorded as `other` and counted as the defect `label_overflow`.
 ///
-/// `spelling` is `Lower`, `Upper` or `Code` of [`Spelling`](crate::Spelling). Prefer [`label_value!`](crate::label_value)
+/// `spelling` is `Lower`, `Upper` or `Code` of [`Spelling`]. Prefer `label_value!`
 /// wherever the values are known.
 ///
 /// ```

@@ -65,7 +65,7 @@ impl fmt::Display for DirectorySource {
 pub enum DirectoryError {
     /// Two variables name different directories.
     #[error(
-        "{first}={} and {second}={} name different directories; unset one of them, or decide with --multiproc-dir",
+        "{first}={} and {second}={} name different directories; unset one of them, or set both to the same one",
         .first_path.display(), .second_path.display()
     )]
     Disagreement {

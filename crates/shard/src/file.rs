@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::{Errno, pread, retry_on_intr};
 use thiserror::Error;
 
+use crate::extent::{Extent, Next};
 use crate::identity::Identity;
 use crate::layout::HEADER_LEN_BYTES;
 use crate::liveness::{self, FileSystem, Liveness};
@@ -23,6 +24,10 @@ pub const FILE_LEN_MAX_BYTES: u64 = 1 << 31;
 /// Most bytes of a file that are read. Bounds a scrape's memory when a client leaks label values; about 500,000 series. The
 /// entries within it are served and the rest is reported as too large, so that no total falls when a file passes the limit.
 pub const READ_LEN_MAX_BYTES: usize = 64 << 20;
+
+/// How much is read at a time where only the header says that it is in use, and kept behind the last entry where entries end
+/// before that. Steps grow with the file.
+const STEP_LEN_BYTES: usize = 64 << 10;
 
 /// No link is followed; a FIFO does not wait for a writer; a terminal does not become ours; nothing is inherited.
 const OPEN_FLAGS: OFlags = OFlags::RDONLY
@@ -49,6 +54,8 @@ pub struct FileStat {
     pub len_bytes: u64,
     /// Last change that the file system knows of; a store into a mapping is not one.
     pub modified: SystemTime,
+    /// Last change of content or inode; unlike `modified` nobody can set it, except by the system's clock.
+    pub changed: SystemTime,
     /// Names that the file still has; 0 = deleted.
     pub link_count: u64,
     /// User ID of the owner.
@@ -178,16 +185,17 @@ impl ShardFile {
         Ok(FileStat {
             len_bytes: u64::try_from(stat.st_size).unwrap_or(0),
             modified: system_time(stat.st_mtime, stat.st_mtime_nsec),
+            changed: system_time(stat.st_ctime, stat.st_ctime_nsec),
             link_count: stat.st_nlink,
             owner_uid: stat.st_uid,
         })
     }
 
-    /// Reads the header and all bytes in use into `buffer`, at most [`READ_LEN_MAX_BYTES`]: what
-    /// [`parse_from`](crate::parse_from) takes. The old content is replaced and the memory used again. A file shorter than
-    /// it says is no error here: the parser reports it.
+    /// Reads the header and the bytes in use into `buffer`, at most [`READ_LEN_MAX_BYTES`] and no further than entries lead:
+    /// what [`parse_from`](crate::parse_from) takes. The old content is replaced and the memory used again. A file shorter
+    /// than it says is no error here: the parser reports it.
     ///
-    /// One system call as long as the file has not grown, three if it has.
+    /// One system call as long as the file has not grown, two if it has grown by less than 64 KiB.
     ///
     /// # Errors
     /// The system's.
@@ -207,21 +215,34 @@ impl ShardFile {
             return Ok(());
         }
         let used = i32::from_le_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
-        let used_len_bytes = usize::try_from(used)
-            .unwrap_or(0)
-            .clamp(HEADER_LEN_BYTES, READ_LEN_MAX_BYTES);
-        if used_len_bytes > buffer.len() {
-            let start = buffer.len();
-            // Memory is taken for what is there, not for what a header claims: a thousand small files that claim 64 MiB each would
-            // make every scrape zero 64 GB.
-            let file_len_bytes = retry_on_intr(|| fstat(&self.fd))?.st_size;
-            let file_len_bytes = usize::try_from(file_len_bytes).unwrap_or(usize::MAX);
-            buffer.resize(used_len_bytes.min(file_len_bytes).max(start), 0);
-            fill_from(&self.fd, buffer, start)?;
-        }
+        self.read_on(buffer, usize::try_from(used).unwrap_or(0))?;
         // Of two concurrent readers the later store wins; both say what a header said.
         self.known_len_bytes
             .store(buffer.len().max(HEADER_LEN_BYTES), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Reads what is in use behind `buffer`, in steps: neither header nor size is believed, because a sparse file of one block
+    /// can claim 64 MiB in both, and a thousand of them would make every scrape read 64 GB of nothing. Nor is the count of
+    /// its blocks: some file systems compress, or count late. Entries alone show that there is more, and they have to be stored.
+    ///
+    /// The walk begins at the first entry each time, so that a file that was written anew is not judged by its old content.
+    fn read_on(&self, buffer: &mut Vec<u8>, used_len_bytes: usize) -> rustix::io::Result<()> {
+        let wanted_len_bytes = used_len_bytes.min(READ_LEN_MAX_BYTES);
+        let mut extent = Extent::new();
+        while buffer.len() < wanted_len_bytes {
+            if extent.walk(buffer, used_len_bytes) == Next::Nothing {
+                buffer.truncate(extent.end + STEP_LEN_BYTES);
+                break;
+            }
+            let start = buffer.len();
+            let step = extent.end.max(STEP_LEN_BYTES);
+            let step_end = wanted_len_bytes.min(start + step);
+            buffer.resize(step_end, 0);
+            if fill_from(&self.fd, buffer, start)? < step_end {
+                break;
+            }
+        }
         Ok(())
     }
 

@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 mod directory;
+mod extent;
 mod file;
 mod identity;
 mod key;

@@ -53,8 +53,8 @@ pub enum Damage {
         /// What it says.
         used: i32,
     },
-    /// The used length says more than the file has.
-    #[error("the used length says {used_len_bytes} bytes, the file has {len_bytes}")]
+    /// The used length says more than the file has, or more than its entries lead to.
+    #[error("the used length says {used_len_bytes} bytes, of which {len_bytes} could be read")]
     Truncated {
         /// What it says.
         used_len_bytes: usize,
@@ -159,12 +159,17 @@ pub fn parse_from(bytes: &[u8], from: usize) -> Parsed<'_> {
         });
     }
     let walk = Walk::run(in_use, from);
+    // Entries that lead exactly to the used length are of today's layout, whatever their timestamps look like.
+    let is_clean = walk.end == used_len_bytes && walk.bad_key_count == 0;
     let file_is_whole = used_len_bytes <= bytes.len();
-    if from == HEADER_LEN_BYTES && walk.looks_old(in_use, file_is_whole) {
+    if from == HEADER_LEN_BYTES && !is_clean && walk.looks_old(in_use, file_is_whole) {
         return nothing(Damage::OldFormat);
     }
-    let damage = missing_bytes(bytes.len(), used_len_bytes)
-        .or_else(|| walk.end_damage(in_use))
+    // A length that no byte behind it can mend comes first: reading ends at it, so that bytes may be missing by our choice.
+    let damage = walk
+        .bad_length(in_use)
+        .or_else(|| missing_bytes(bytes.len(), used_len_bytes))
+        .or_else(|| walk.overrun(in_use))
         .or_else(|| {
             walk.first_bad_key.map(|offset| Damage::BadKey {
                 offset,
@@ -255,6 +260,7 @@ impl<'a> Walk<'a> {
         walk
     }
 
+    /// Only for a walk that is not clean.
     fn looks_old(&self, in_use: &[u8], file_is_whole: bool) -> bool {
         if self.timestamp_is_a_key {
             return true;
@@ -275,19 +281,20 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// What stopped the walk before the end of the bytes in use.
-    fn end_damage(&self, in_use: &[u8]) -> Option<Damage> {
+    /// The length that stopped the walk, if it is none.
+    fn bad_length(&self, in_use: &[u8]) -> Option<Damage> {
         let offset = self.end;
-        if offset >= in_use.len() {
-            return None;
-        }
-        match key_len_at(in_use, offset) {
-            Some(key_len) if key_len <= 0 => Some(Damage::BadKeyLength { offset, key_len }),
-            _ => Some(Damage::Overrun {
-                offset,
-                used_len_bytes: in_use.len(),
-            }),
-        }
+        key_len_at(in_use, offset)
+            .filter(|&key_len| key_len <= 0)
+            .map(|key_len| Damage::BadKeyLength { offset, key_len })
+    }
+
+    /// The entry that stopped the walk because it reaches beyond the bytes in use.
+    fn overrun(&self, in_use: &[u8]) -> Option<Damage> {
+        (self.end < in_use.len()).then_some(Damage::Overrun {
+            offset: self.end,
+            used_len_bytes: in_use.len(),
+        })
     }
 }
 

@@ -8,7 +8,7 @@ mod python_env;
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -121,24 +121,138 @@ fn a_file_longer_than_any_writer_makes_one_is_refused() {
     assert_eq!(refusal(dir.path(), "huge.db").0, Some("too_large"));
 }
 
-#[test]
-fn of_a_huge_sparse_file_no_more_than_the_limit_is_read() {
-    let dir = TempDir::new().unwrap();
-    let path = dir.path().join("sparse.db");
-    let mut bytes = shard_bytes(3);
-    bytes[..4].copy_from_slice(&i32::MAX.to_le_bytes());
-    fs::write(&path, bytes).unwrap();
-    OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .set_len(FILE_LEN_MAX_BYTES)
+/// A file with these pieces at these places, holes between, that claims to be in use to its end.
+fn sparse(dir: &Path, name: &str, len: usize, pieces: &[(usize, &[u8])]) -> ShardFile {
+    let file = File::create(dir.join(name)).unwrap();
+    file.set_len(len as u64).unwrap();
+    file.write_all_at(&i32::try_from(len).unwrap_or(i32::MAX).to_le_bytes(), 0)
         .unwrap();
+    for (at, bytes) in pieces {
+        file.write_all_at(bytes, *at as u64).unwrap();
+    }
+    open(dir, name).unwrap()
+}
 
+/// How much of a sparse file may be read beyond its entries.
+const SLACK: usize = 256 << 10;
+
+#[test]
+fn of_a_sparse_file_little_more_than_its_entries_is_read() {
+    let dir = TempDir::new().unwrap();
+    let entries = &shard_bytes(3)[HEADER_LEN_BYTES..];
+    for len in [READ_LEN_MAX_BYTES, 1 << 31] {
+        for (count, pieces) in [(0, &[][..]), (3, &[(HEADER_LEN_BYTES, entries)][..])] {
+            let file = sparse(dir.path(), "sparse.db", len, pieces);
+            for _ in 0..3 {
+                let mut buffer = Vec::new();
+                let (found, damage) = read(&file, &mut buffer);
+                assert_eq!((found, damage.unwrap().reason()), (count, "bad_key"));
+                assert!(buffer.capacity() < SLACK, "{}", buffer.capacity());
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_that_are_holes_do_not_lead_a_reader_on() {
+    let dir = TempDir::new().unwrap();
+    // A length at the start of every page or megabyte, which is all that the file has on disk.
+    for key_len in [4000_usize, 1 << 20, (1 << 20) + 1, 60 << 20] {
+        let entry_len = metricsd_shard::entry_len_bytes(key_len);
+        let length = i32::try_from(key_len).unwrap().to_le_bytes();
+        let pieces: Vec<_> = (HEADER_LEN_BYTES..READ_LEN_MAX_BYTES - 8)
+            .step_by(entry_len)
+            .map(|at| (at, &length[..]))
+            .collect();
+        let file = sparse(dir.path(), "holes.db", READ_LEN_MAX_BYTES, &pieces);
+        for _ in 0..2 {
+            let mut buffer = Vec::new();
+            let (found, damage) = read(&file, &mut buffer);
+            assert_eq!((found, damage.is_some()), (0, true), "keys of {key_len}");
+            assert!(buffer.capacity() < SLACK, "keys of {key_len}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_led_nowhere_is_read_on_when_it_does() {
+    let dir = TempDir::new().unwrap();
+    let all = shard_bytes(40_000);
+    let half = HEADER_LEN_BYTES + (all.len() - HEADER_LEN_BYTES) / 2;
+    let len = all.len();
+    let file = sparse(dir.path(), "f.db", len, &[(8, &all[8..half])]);
     let mut buffer = Vec::new();
-    let (count, damage) = read(&open(dir.path(), "sparse.db").unwrap(), &mut buffer);
-    assert_eq!(buffer.len(), READ_LEN_MAX_BYTES);
-    assert_eq!((count, damage.unwrap().reason()), (3, "too_large"));
+    assert_eq!(read(&file, &mut buffer).0, 20_000);
+    assert!(buffer.len() < half + SLACK);
+    fs::write(dir.path().join("f.db"), &all).unwrap();
+    assert_eq!(read(&file, &mut buffer), (40_000, None));
+    // Written anew with other entries, so that the old end is in the middle of one.
+    let other = encode_entry(br#"["other", "other", {}, "longer help"]"#, 1.0, 0.0).repeat(50_000);
+    let other = [encode_header(8 + other.len()).to_vec(), other].concat();
+    fs::write(dir.path().join("f.db"), &other).unwrap();
+    assert_eq!(read(&file, &mut buffer), (50_000, None));
+}
+
+#[test]
+fn a_dense_file_is_read_to_its_end_or_to_the_limit() {
+    let dir = TempDir::new().unwrap();
+    let key = format!(r#"["f", "f", {{}}, "{}"]"#, "h".repeat(1 << 16));
+    let entry = encode_entry(key.as_bytes(), 1.0, 0.0);
+    let whole = (READ_LEN_MAX_BYTES - HEADER_LEN_BYTES) / entry.len();
+    for (entry_count, expected) in [(whole, None), (whole + 10, Some("too_large"))] {
+        let entries = entry.repeat(entry_count);
+        let header = encode_header(HEADER_LEN_BYTES + entries.len());
+        let bytes = [header.to_vec(), entries].concat();
+        fs::write(dir.path().join("dense.db"), &bytes).unwrap();
+        let file = open(dir.path(), "dense.db").unwrap();
+        let mut buffer = Vec::new();
+        for _ in 0..2 {
+            let (found, damage) = read(&file, &mut buffer);
+            assert_eq!(
+                (found, damage.as_ref().map(Damage::reason)),
+                (whole, expected)
+            );
+            assert_eq!(buffer.len(), bytes.len().min(READ_LEN_MAX_BYTES));
+        }
+    }
+}
+
+#[test]
+fn bad_keys_do_not_end_the_reading_of_a_file() {
+    let dir = TempDir::new().unwrap();
+    let bad = encode_entry(&[b'x'; 5000], 1.0, 0.0).repeat(100);
+    let hollow = encode_entry(&[0; 5000], 1.0, 0.0).repeat(10);
+    let good = &shard_bytes(7)[HEADER_LEN_BYTES..];
+    let body = [&bad, good, &hollow, good].concat();
+    let bytes = [encode_header(HEADER_LEN_BYTES + body.len()).to_vec(), body].concat();
+    fs::write(dir.path().join("bad.db"), &bytes).unwrap();
+    let (found, damage) = read(&open(dir.path(), "bad.db").unwrap(), &mut Vec::new());
+    assert!(
+        matches!(damage, Some(Damage::BadKey { count: 110, .. })),
+        "{damage:?}"
+    );
+    assert_eq!(found, 14);
+}
+
+/// Old files longer than one step of reading, where a writer of that time left them.
+#[test]
+fn a_long_old_file_is_refused_without_being_read() {
+    let dir = TempDir::new().unwrap();
+    for old_key in [
+        &br#"["f", "f", {}, "h"]"#[..],
+        br#"["f", "f", {}]"#,
+        br#"["f", "f", [], []]"#,
+    ] {
+        let mut entry = encode_entry(old_key, 1.0, 0.0);
+        entry.truncate(entry.len() - 8);
+        let body = entry.repeat((8 << 20) / entry.len());
+        let bytes = [encode_header(HEADER_LEN_BYTES + body.len()).to_vec(), body].concat();
+        fs::write(dir.path().join("old.db"), &bytes).unwrap();
+        let mut buffer = Vec::new();
+        let read = read(&open(dir.path(), "old.db").unwrap(), &mut buffer);
+        assert_eq!(read, (0, Some(Damage::OldFormat)));
+        assert!(buffer.len() < SLACK);
+    }
 }
 
 const SECRET_DIR: &str = "SECRET_DIR";

@@ -84,8 +84,12 @@ fn every_kind_of_header_has_its_reason() {
     check(&with_used(bytes.clone(), used), None, 2);
     check(&with_used(bytes.clone(), used + 1), Some("truncated"), 2);
     check(&with_used(bytes.clone(), used + 40), Some("bad_key"), 2); // into the zeros
-    check(&with_used(bytes.clone(), used + 41), Some("truncated"), 2); // beyond the end
-    check(&with_used(bytes, i32::MAX), Some("truncated"), 2);
+    // Beyond the end: the zeros come before it, and where they are not there, the end.
+    check(&with_used(bytes.clone(), used + 41), Some("bad_key"), 2);
+    check(&with_used(bytes.clone(), i32::MAX), Some("bad_key"), 2);
+    let bytes = &bytes[..bytes.len() - 40];
+    check(&with_used(bytes.to_vec(), used + 1), Some("truncated"), 2);
+    check(&with_used(bytes.to_vec(), i32::MAX), Some("truncated"), 2);
 }
 
 #[test]
@@ -232,6 +236,113 @@ fn timestamps_of_any_century_are_not_taken_for_an_old_file() {
     let bytes = shard(&entries, 0);
     let parsed = parse(&bytes);
     assert_eq!((parsed.entries.len(), parsed.damage), (times.len(), None));
+}
+
+/// What a file of most-recent gauges is that were all set at `unix_seconds`, whole and in every state that damage leaves.
+fn assert_times_are_no_keys(unix_seconds: f64) {
+    let names = ["position_base", "equity_quote", "x"];
+    let entries: Vec<_> = names
+        .iter()
+        .map(|name| (key(name), 1.0, unix_seconds))
+        .collect();
+    let bytes = shard(&entries, 0);
+    for count in 0..=names.len() {
+        let some = shard(&entries[..count], 64);
+        let parsed = parse(&some);
+        assert_eq!(
+            (parsed.entries.len(), parsed.damage),
+            (count, None),
+            "{unix_seconds}"
+        );
+    }
+    let first_end = HEADER_LEN_BYTES + entry_len_bytes(key(names[0]).len());
+    let mut bad_key = bytes.clone();
+    bad_key[first_end + 4] = 0;
+    let mut bad_length = bytes.clone();
+    bad_length[first_end..first_end + 4].copy_from_slice(b"name");
+    for (damaged, count) in [
+        (&bytes[..first_end], 1),
+        (&bytes[..first_end + 9], 1),
+        (&bytes[..bytes.len() - 9], 2),
+        (&bad_key, 2),
+        (&bad_length, 1),
+    ] {
+        let parsed = parse(damaged);
+        assert_eq!(parsed.entries.len(), count, "{unix_seconds}");
+        assert!(
+            !matches!(parsed.damage, None | Some(Damage::OldFormat)),
+            "{unix_seconds}"
+        );
+    }
+}
+
+/// Whether bytes 4 and 5 of this time are the two characters that every key begins with.
+fn looks_like_the_start_of_a_key(unix_seconds: f64) -> bool {
+    unix_seconds.to_le_bytes()[4..6] == *b"[\""
+}
+
+#[test]
+fn times_with_the_first_characters_of_a_key_are_times() {
+    let first_span = 1_753_836_544.0;
+    let mut spans = 0;
+    let mut start = first_span - f64::from(1 << 26) * 10.0;
+    while start < f64::from(1_u32 << 31) {
+        if start >= f64::from(1 << 30) {
+            spans += 1;
+            assert!(looks_like_the_start_of_a_key(start));
+            assert!(!looks_like_the_start_of_a_key(start - 1.0));
+            assert!(looks_like_the_start_of_a_key(start + 1023.0));
+            assert!(!looks_like_the_start_of_a_key(start + 1024.0));
+            for second in (0..1024).step_by(31) {
+                for fraction in [0.0, 0.75, 0.123_456_7] {
+                    assert_times_are_no_keys(start + f64::from(second) + fraction);
+                }
+            }
+            // The lower half as small as the length of a key.
+            for step in [14.0, 30.0, 40.0, 60.0, 200.0] {
+                assert_times_are_no_keys(start + step / f64::from(1 << 22));
+            }
+        }
+        start += f64::from(1 << 26);
+    }
+    assert_eq!(spans, 16);
+}
+
+#[test]
+fn every_time_of_these_years_is_a_time() {
+    let (start_of_2020, start_of_2039) = (1_577_836_800, 2_177_452_800_u32);
+    let mut bytes = shard(&[(key("a"), 1.0, 0.0), (key("b"), 2.0, 0.0)], 0);
+    let timestamps_at: Vec<usize> = parse(&bytes)
+        .entries
+        .iter()
+        .map(|entry| entry.value_offset + 8)
+        .collect();
+    let mut hits = 0;
+    for second in (start_of_2020..start_of_2039).step_by(512) {
+        let unix_seconds = f64::from(second) + 0.5;
+        hits += usize::from(looks_like_the_start_of_a_key(unix_seconds));
+        for &at in &timestamps_at {
+            bytes[at..at + 8].copy_from_slice(&unix_seconds.to_le_bytes());
+        }
+        let parsed = parse(&bytes);
+        assert_eq!(
+            (parsed.entries.len(), parsed.damage),
+            (2, None),
+            "{unix_seconds}"
+        );
+    }
+    assert!(hits >= 9, "the spans were passed over");
+}
+
+/// A lone gauge set in milliseconds, which nobody should do, is a whole file of today's layout all the same.
+#[test]
+fn a_file_whose_entries_lead_to_its_end_is_never_old() {
+    let magic = f64::from_le_bytes(*b"\x20\0\0\0[\"ab");
+    let bytes = shard(&[(key("a"), 1.0, magic), (key("b"), 2.0, magic)], 8);
+    assert_eq!(
+        (parse(&bytes).entries.len(), parse(&bytes).damage),
+        (2, None)
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! - [`touch`]: everything else a call can lead to, under one process-wide lock.
 //! - [`state`]: a writer's entries and where each value is.
 //! - [`shards`]: directory, files and sidecar of a writer; what is wrong with them.
-//! - [`file`]: one shard.
+//! - [`mod@file`]: one shard.
 //! - [`recovery`]: the background thread.
 //! - [`fork`]: what a forked child must not share.
 
