@@ -7,10 +7,22 @@ pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 #[cfg(loom)]
 pub(crate) use ::loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
-/// Lets another thread run while this one waits for a lock that is held for a few instructions.
-pub(crate) fn wait_a_moment() {
-    #[cfg(not(loom))]
-    std::thread::yield_now();
-    #[cfg(loom)]
+/// Attempts at a lock that is held for a few instructions, after which its holder is taken to be off its core.
+#[cfg(not(loom))]
+const SPINS: u32 = 100;
+
+/// Waits a little for a lock that is held for a few instructions; `attempt` counts from 0. Sleeps after a while and never merely
+/// yields: a real-time thread that yields goes on at once, and the thread that it waits for would not run for seconds.
+#[cfg(not(loom))]
+pub(crate) fn wait_a_moment(attempt: u32) {
+    if attempt < SPINS {
+        std::hint::spin_loop();
+    } else {
+        std::thread::sleep(std::time::Duration::from_micros(50));
+    }
+}
+
+#[cfg(loom)]
+pub(crate) fn wait_a_moment(_attempt: u32) {
     ::loom::thread::yield_now();
 }

@@ -1,12 +1,13 @@
 //! The sidecar `process_ID.json`: who writes the shards of this ID. Written by our own writer beside them, read by the daemon
 //! for its table of sessions; Python's reader ignores it.
 //!
-//! Invariant: a reader sees a whole file or none (written under a hidden name, then renamed), and whatever somebody else put
+//! Invariant: a reader sees a whole file or none (it gets its name when it is written; only one word of it is changed later, in
+//! place), and whatever somebody else put
 //! under such a name costs at most [`PROCESS_FILE_LEN_MAX_BYTES`] of memory and a typed error.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -215,17 +216,77 @@ impl ProcessFile {
 
     /// Writes the sidecar of `id` into `dir`, replacing an earlier one of the same ID. A reader sees the old file or the new.
     pub(crate) fn write_at(&self, dir: BorrowedFd<'_>, id: WriterId) -> io::Result<()> {
-        let bytes = serde_json::to_vec(self)?;
+        let bytes = self.of_fixed_width()?;
         let name = process_file_name(&id.to_string());
-        let hidden = format!(".{name}.new");
-        let written = create_and_write(dir, &hidden, &bytes)
-            .and_then(|()| Ok(rustix::fs::renameat(dir, &hidden, dir, &name)?));
-        if written.is_err() {
-            // Best effort: a hidden file that stays is never read by anybody.
-            let _ = rustix::fs::unlinkat(dir, &hidden, AtFlags::empty());
+        // On a disk that is full, which is when it matters, there is room for no second file but for another word in this one.
+        if correct_in_place(dir, &name, &bytes).is_ok() {
+            return Ok(());
         }
-        written
+        match create_unnamed(dir, &name, &bytes) {
+            Ok(()) => Ok(()),
+            Err(_) => replace_by_hidden(dir, &name, &bytes),
+        }
     }
+
+    /// As JSON whose length and all whose bytes but the last few are the same whether `degraded` or not.
+    fn of_fixed_width(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec(self)?;
+        if bytes.ends_with(b"true}") {
+            bytes.pop();
+            bytes.extend(b" }");
+        }
+        Ok(bytes)
+    }
+}
+
+/// The bytes at the end of a sidecar that tell `degraded`: `true }` or `false}`.
+const DEGRADED_LEN_BYTES: usize = b"false}".len();
+
+/// Makes the sidecar that stands there tell what `bytes` do, if it is one of ours that differs in `degraded` at most.
+fn correct_in_place(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    let at = bytes.len().saturating_sub(DEGRADED_LEN_BYTES);
+    let there = read_bounded(&fd)?;
+    if there.len() != bytes.len() || there.get(..at) != bytes.get(..at) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    check_size_limit(bytes)?;
+    let word = bytes.get(at..).unwrap_or_default();
+    match rustix::io::retry_on_intr(|| rustix::io::pwrite(&fd, word, at as u64))? {
+        count if count == word.len() => Ok(()),
+        _ => Err(io::ErrorKind::WriteZero.into()),
+    }
+}
+
+/// Writes a file that gets its name when it is whole, so that a process that is killed in between leaves nothing.
+fn create_unnamed(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(dir, ".", flags, Mode::from_raw_mode(0o666))?;
+    write_all(&fd, bytes)?;
+    Ok(link_unnamed(fd.as_fd(), dir, name)?)
+}
+
+/// Gives a file without a name this one, unless it is taken.
+pub(crate) fn link_unnamed(
+    file: BorrowedFd<'_>,
+    dir: BorrowedFd<'_>,
+    name: &str,
+) -> Result<(), Errno> {
+    // The way for a process without privileges, by procfs.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::linkat(rustix::fs::CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW)
+}
+
+fn replace_by_hidden(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let hidden = format!(".{name}.new");
+    let written = create_and_write(dir, &hidden, bytes)
+        .and_then(|()| Ok(rustix::fs::renameat(dir, &hidden, dir, name)?));
+    if written.is_err() {
+        // Best effort: a hidden file that stays is never read by anybody.
+        let _ = rustix::fs::unlinkat(dir, &hidden, AtFlags::empty());
+    }
+    written
 }
 
 /// When this process started, in clock ticks since boot.
@@ -248,15 +309,22 @@ fn create_and_write(dir: BorrowedFd<'_>, hidden: &str, bytes: &[u8]) -> io::Resu
         OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC,
         Mode::from_raw_mode(0o666),
     )?;
-    // A write beyond the limit is answered with SIGXFSZ, which ends the process.
-    if let Some(limit) = rustix::process::getrlimit(Resource::Fsize).current
-        && bytes.len() as u64 > limit
-    {
-        return Err(io::ErrorKind::FileTooLarge.into());
+    write_all(&fd, bytes)
+}
+
+/// A write beyond the limit is answered with SIGXFSZ, which ends the process.
+fn check_size_limit(bytes: &[u8]) -> io::Result<()> {
+    match rustix::process::getrlimit(Resource::Fsize).current {
+        Some(limit) if bytes.len() as u64 > limit => Err(io::ErrorKind::FileTooLarge.into()),
+        _ => Ok(()),
     }
+}
+
+fn write_all(fd: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
+    check_size_limit(bytes)?;
     let mut rest = bytes;
     while !rest.is_empty() {
-        let written = rustix::io::retry_on_intr(|| rustix::io::write(&fd, rest))?;
+        let written = rustix::io::retry_on_intr(|| rustix::io::write(fd, rest))?;
         rest = rest.get(written..).unwrap_or_default();
     }
     Ok(())

@@ -187,6 +187,10 @@ fn a_disk_that_fills_up_under_a_writer_loses_nothing() {
     writer.tell("addall c 1");
     writer.tell("gauge all level");
     writer.tell("set level 3");
+    let id = shards::read_all(&dir)[0].id.clone();
+    wait_for("a sidecar that says so without room for another", || {
+        sidecar(&dir, &id).filter(|file| file.degraded)
+    });
     let in_shard = shards::read_all(&dir);
     assert!(!in_shard.is_empty() && in_shard[0].values.len() < 2000);
     assert!(in_shard[0].values.values().all(|&(value, _)| value == 2.0));
@@ -343,6 +347,10 @@ fn check_continuation(dir: &Path, delete: impl FnOnce(&Path)) {
     });
     let new_id = writer.wait_until_healthy();
     assert_ne!(new_id, old_id);
+    wait_for("the old shards to be closed", || {
+        let (id, open) = (format!("_{old_id}.db"), open_files(writer.id()));
+        (!open.iter().any(|path| path.contains(&id))).then_some(())
+    });
     let added = writer.number("calm");
     let before = read_held(&deleted).get("hits_total").unwrap();
     let after = shards::total(dir, "hits_total");
@@ -361,6 +369,204 @@ fn check_continuation(dir: &Path, delete: impl FnOnce(&Path)) {
     assert_eq!(find("mode"), Some(&(2.0, 1_700_000_000.0)));
     wait_for("a new sidecar", || sidecar(dir, &new_id));
     assert!(writer.end().contains("were deleted"));
+}
+
+/// What the descriptors of a process lead to.
+fn open_files(pid: u32) -> Vec<String> {
+    fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|fd| fs::read_link(fd.unwrap().path()).ok())
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Deletes the shards and gives the ID of their successors.
+fn delete_shards(dir: &Path, writer: &mut Scripted) -> String {
+    let old_id = writer.wait_until_healthy();
+    wait_for("a shard", || {
+        let files = fs::read_dir(dir).unwrap();
+        let paths = files.map(|file| file.unwrap().path());
+        let is_shard = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "db");
+        let shards: Vec<PathBuf> = paths.filter(is_shard).collect();
+        // The values of the last deletion may be on their way into new ones.
+        for shard in &shards {
+            fs::remove_file(shard).unwrap();
+        }
+        (!shards.is_empty()).then_some(())
+    });
+    wait_for("a new ID", || {
+        let id = writer.wait_until_healthy();
+        (id != old_id).then_some(id)
+    })
+}
+
+#[test]
+fn a_gauge_that_is_added_to_while_its_shard_is_deleted_keeps_every_addition() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut writer = Scripted::start();
+    writer.open(temp.path());
+    writer.tell("gauge livesum level");
+    writer.tell("set level 0");
+    writer.tell("storm level 4");
+    for _ in 0..12 {
+        delete_shards(temp.path(), &mut writer);
+    }
+    let added = writer.number("calm");
+    assert_eq!(writer.number("get level"), added);
+    wait_for("the gauge in its shard", || {
+        (shards::total(temp.path(), "level") == added).then_some(())
+    });
+    writer.end();
+}
+
+#[test]
+fn a_deleted_gauge_shard_that_somebody_still_reads_keeps_its_last_value() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut writer = Scripted::start();
+    writer.open(temp.path());
+    writer.tell("gauge livesum level");
+    writer.tell("set level 3");
+    let held = hold(
+        temp.path(),
+        FileKind::Gauge(metricsd_shard::GaugeMode::LiveSum),
+    );
+    delete_shards(temp.path(), &mut writer);
+    writer.tell("set level 4");
+    assert_eq!(read_held(&held).get("level"), Some(3.0));
+    writer.end();
+}
+
+#[test]
+fn a_sidecar_of_deleted_shards_is_removed() {
+    let temp = tempfile::tempdir().unwrap();
+    let stranger = temp
+        .path()
+        .join("process_1-aaaaaaaaaaaaaaaaaaaaaaaaaa.json");
+    fs::write(&stranger, "{}").unwrap();
+    let mut writer = Scripted::start();
+    writer.open(temp.path());
+    writer.tell("counter hits_total");
+    let new_id = delete_shards(temp.path(), &mut writer);
+    wait_for("one sidecar", || {
+        let ids = shards::sidecar_ids(temp.path());
+        (ids.len() == 2 && ids.contains(&new_id)).then_some(())
+    });
+    assert!(stranger.exists(), "another process's sidecar is its own");
+    writer.end();
+}
+
+#[test]
+fn a_histogram_is_in_the_shard_whole_or_not_at_all() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut writer = Scripted::start();
+    writer.open(temp.path());
+    // A second page cannot be had, and no number of whole histograms fills the first.
+    writer.tell("fsize 4096");
+    for number in 0..10 {
+        let name = format!("h{number}");
+        writer.tell(&format!("whole {name}"));
+        writer.tell(&format!("add {name} 2"));
+    }
+    writer.wait_until_degraded();
+    let whole = |count_expected: Option<usize>| {
+        let shard = &shards::read_all(temp.path())[0];
+        let count = shard.values.len();
+        assert!(count > 0 && count.is_multiple_of(10), "{count} entries");
+        assert_eq!(count_expected.unwrap_or(count), count);
+    };
+    whole(None);
+    writer.tell("fsize 9000");
+    wait_for("more of them", || {
+        (shards::read_all(temp.path())[0].values.len() > 40).then_some(())
+    });
+    whole(None);
+    writer.tell("fsize unlimited");
+    writer.wait_until_healthy();
+    whole(Some(100));
+    for number in 0..10 {
+        assert_eq!(shards::total(temp.path(), &format!("h{number}_0")), 2.0);
+    }
+    writer.end();
+}
+
+#[test]
+fn a_directory_that_is_renamed_and_not_replaced_is_still_ours() {
+    let temp = tempfile::tempdir().unwrap();
+    let (dir, renamed) = (temp.path().join("shards"), temp.path().join("renamed"));
+    let mut writer = Scripted::start();
+    writer.open(&dir);
+    writer.tell("counter hits_total");
+    writer.tell("add hits_total 1");
+    let id = writer.wait_until_healthy();
+    fs::rename(&dir, &renamed).unwrap();
+    // That it is written again tells that the background thread has had its look.
+    for _ in 0..2 {
+        fs::remove_file(renamed.join(format!("process_{id}.json"))).unwrap();
+        wait_for("the sidecar", || sidecar(&renamed, &id));
+    }
+    writer.tell("add hits_total 1");
+    assert_eq!(writer.wait_until_healthy(), id);
+    assert_eq!(shards::total(&renamed, "hits_total"), 2.0);
+    assert!(!dir.exists());
+    writer.end();
+}
+
+#[test]
+fn a_name_that_is_taken_costs_nothing_but_the_name() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut writer = Scripted::start();
+    writer.open(temp.path());
+    writer.tell("counter hits_total");
+    let id = writer.wait_until_healthy();
+    let taken = temp.path().join(format!("histogram_{id}.db"));
+    fs::create_dir(&taken).unwrap();
+    writer.tell("histogram seconds_sum");
+    writer.tell("add seconds_sum 2");
+    assert_eq!(writer.wait_until_healthy(), id);
+    fs::remove_dir(&taken).unwrap();
+    assert_eq!(shards::total(temp.path(), "seconds_sum"), 2.0);
+    let shards = shards::read_all(temp.path());
+    let mut ids: Vec<String> = shards.into_iter().map(|shard| shard.id).collect();
+    ids.sort();
+    wait_for("a sidecar for each", || {
+        (shards::sidecar_ids(temp.path()) == ids).then_some(())
+    });
+    writer.end();
+}
+
+#[test]
+fn the_background_thread_takes_its_own_faults_and_no_other_signal() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut writer = Scripted::start();
+    writer.open(temp.path());
+    let pid = writer.id();
+    let blocked = wait_for("the thread", || {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        tasks.flatten().find_map(|task| {
+            let status = fs::read_to_string(task.path().join("status")).ok()?;
+            status.contains("Name:\tmetricsd-writer").then_some(())?;
+            let mask = status
+                .lines()
+                .find_map(|line| line.strip_prefix("SigBlk:"))?;
+            u64::from_str_radix(mask.trim(), 16)
+                .ok()
+                .filter(|mask| *mask != 0)
+        })
+    });
+    let is_blocked = |signal: i32| blocked & (1 << (signal - 1)) != 0;
+    for fault in [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGILL,
+        libc::SIGSYS,
+    ] {
+        assert!(!is_blocked(fault), "{fault}");
+    }
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGIO, libc::SIGUSR1] {
+        assert!(is_blocked(signal), "{signal}");
+    }
+    writer.end();
 }
 
 #[test]

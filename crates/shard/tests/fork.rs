@@ -9,6 +9,7 @@
 mod child;
 mod shards;
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Child;
 use std::sync::Arc;
@@ -38,11 +39,14 @@ fn run(role: &str, dir: &Path) -> String {
         &format!("{role} {}", dir.display()),
     )
     .stderr(std::process::Stdio::inherit())
+    .process_group(0)
     .spawn()
     .unwrap();
     let ended = wait_until_ended(&mut child);
     if ended.is_none() {
-        child.kill().unwrap();
+        // What it forked hangs with it, and has its output open.
+        let group = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
     }
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -159,6 +163,30 @@ fn a_writer_in_memory_is_copied_by_a_fork() {
     run("memory", temp.path());
 }
 
+#[test]
+fn a_child_of_a_writer_in_memory_waits_for_no_thread_that_it_has_not() {
+    let temp = tempfile::tempdir().unwrap();
+    run("pairs", temp.path());
+}
+
+#[test]
+fn a_child_has_its_own_id_before_its_first_touch() {
+    let temp = tempfile::tempdir().unwrap();
+    run("status", temp.path());
+}
+
+#[test]
+fn a_child_papers_over_a_missing_mount_no_more_than_its_parent() {
+    let temp = tempfile::tempdir().unwrap();
+    run("gone", &temp.path().join("mount/shards"));
+}
+
+#[test]
+fn a_writer_takes_no_standard_stream() {
+    let temp = tempfile::tempdir().unwrap();
+    run("streams", temp.path());
+}
+
 /// A child process of the tests above.
 #[test]
 #[ignore = "a child process of the tests in this file"]
@@ -175,6 +203,10 @@ fn child_process() {
         "grandchild" => grandchild(dir),
         "idle" => idle(dir),
         "memory" => memory(),
+        "pairs" => pairs(),
+        "status" => status(dir),
+        "gone" => gone(dir),
+        "streams" => streams(dir),
         _ => panic!("{role}"),
     }
 }
@@ -353,4 +385,73 @@ fn memory() {
         assert_eq!(hits.get(0), 3.0);
     }));
     assert_eq!(hits.get(0), 2.0);
+}
+
+fn pairs() {
+    let writer = Writer::in_memory();
+    let last = writer.series(
+        FileKind::Gauge(GaugeMode::MostRecent),
+        vec![key("last")],
+        Create::OnFirstTouch,
+    );
+    last.set_with_timestamp(0, 1.0, 1.0);
+    for _ in 0..2 {
+        let last = last.clone();
+        // Until the process ends.
+        std::thread::spawn(move || {
+            loop {
+                last.set_with_timestamp(0, 1.0, 1.0);
+            }
+        });
+    }
+    for _ in 0..FORKS {
+        join(fork(|| {
+            last.set_with_timestamp(0, 7.0, 8.0);
+            assert_eq!(last.get(0), 7.0);
+        }));
+    }
+}
+
+fn status(dir: &Path) {
+    let (writer, hits) = open(dir);
+    let id = |writer: Writer| match writer.status() {
+        WriterStatus::Healthy { id, .. } => id,
+        other => panic!("{other:?}"),
+    };
+    let parents = id(writer);
+    join(fork(|| {
+        let before = id(writer);
+        assert_eq!(before.pid, std::process::id());
+        assert_ne!(before, parents);
+        hits.add(0, 1.0);
+        assert_eq!(id(writer), before);
+    }));
+}
+
+fn gone(dir: &Path) {
+    let (_writer, hits) = open(dir);
+    hits.add(0, 1.0);
+    let mount = dir.parent().unwrap();
+    join(fork(|| {
+        std::fs::rename(mount, mount.with_extension("elsewhere")).unwrap();
+        hits.add(0, 1.0);
+        assert!(!mount.exists());
+    }));
+}
+
+fn streams(dir: &Path) {
+    join(fork(|| {
+        for stream in 0..3 {
+            // SAFETY: nobody in this process uses the standard streams any more; it ends by `_exit`.
+            unsafe { libc::close(stream) };
+        }
+        let (writer, hits) = open(dir);
+        hits.add(0, 1.0);
+        let is_healthy = matches!(writer.status(), WriterStatus::Healthy { .. });
+        let is_free = |stream: i32| {
+            let link = std::fs::read_link(format!("/proc/self/fd/{stream}"));
+            !link.is_ok_and(|path| path.starts_with(dir))
+        };
+        assert!(is_healthy && (0..3).all(is_free));
+    }));
 }

@@ -180,3 +180,24 @@ fn a_move_keeps_value_and_time_together() {
         assert_eq!(entry.slot.cell().unwrap().load(), Some((2.0, 2.0)));
     });
 }
+
+#[test]
+fn a_memory_cell_that_is_used_again_loses_no_addition_of_who_still_holds_it() {
+    loom::model(|| {
+        let entry = Entry::in_memory(100.0, 0.0);
+        let memory = entry.slot.cell().unwrap();
+        let adder = {
+            let entry = Arc::clone(&entry);
+            thread::spawn(move || {
+                entry.add(1.0);
+                entry.add(2.0);
+            })
+        };
+        // Into a shard, which is deleted and made private, back into the same cell, and into the next shard.
+        entry.move_to(cell(0.0, 0.0));
+        entry.move_to(memory);
+        entry.move_to(cell(0.0, 0.0));
+        adder.join().unwrap();
+        assert_eq!(entry.value(), 103.0);
+    });
+}

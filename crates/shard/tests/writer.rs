@@ -52,20 +52,9 @@ fn bytes_of(dir: &Path, prefix: &str) -> Vec<u8> {
 }
 
 #[test]
-fn python_reads_every_entry_at_every_size() {
-    let Some(python) = python_env::python("python_reads_every_entry_at_every_size") else {
-        return;
-    };
+fn every_entry_reads_back_at_every_size() {
     let temp = tempfile::tempdir().unwrap();
-    let dirs: Vec<PathBuf> = (0..64)
-        .map(|shift| temp.path().join(format!("shards_{shift}")))
-        .collect();
-    let written: Vec<Entries> = dirs
-        .iter()
-        .enumerate()
-        .map(|(shift, dir)| write_entries_of_many_lengths(dir, shift))
-        .collect();
-    assert_eq!(read_by_python(&python, &dirs), written);
+    let (dirs, written) = write_shards_of_many_sizes(temp.path());
     let mut straddling = 0;
     for (dir, written) in dirs.iter().zip(written) {
         let bytes = bytes_of(dir, "counter_");
@@ -75,16 +64,36 @@ fn python_reads_every_entry_at_every_size() {
             .iter()
             .filter(|entry| (entry.value_offset + 8).is_power_of_two() && entry.value_offset > 4000)
             .count();
-        let read_here: Entries = entries
+        let read: Entries = entries
             .iter()
             .map(|entry| {
                 let key = String::from_utf8(entry.key.to_vec()).unwrap();
                 (key, read_value(&bytes, entry.value_offset))
             })
             .collect();
-        assert_eq!(read_here, written, "{}", dir.display());
+        assert_eq!(read, written, "{}", dir.display());
     }
     assert!(straddling > 0, "no cell straddled two segments");
+}
+
+#[test]
+fn python_reads_every_entry_at_every_size() {
+    let Some(python) = python_env::python("python_reads_every_entry_at_every_size") else {
+        return;
+    };
+    let temp = tempfile::tempdir().unwrap();
+    let (dirs, written) = write_shards_of_many_sizes(temp.path());
+    assert_eq!(read_by_python(&python, &dirs), written);
+}
+
+fn write_shards_of_many_sizes(temp: &Path) -> (Vec<PathBuf>, Vec<Entries>) {
+    (0..64)
+        .map(|shift| {
+            let dir = temp.join(format!("shards_{shift}"));
+            let written = write_entries_of_many_lengths(&dir, shift);
+            (dir, written)
+        })
+        .unzip()
 }
 
 /// Value and timestamp by the key as it stands in the file.

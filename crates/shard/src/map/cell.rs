@@ -2,7 +2,8 @@
 //!
 //! Invariant: no addition and no set is lost or counted twice, whatever runs beside it, the move of a value from memory into a
 //! shard included. A cell in memory that has been moved is *sealed*: it refuses every later call, whose caller then finds the new
-//! cell. Only memory cells are sealed; a shard's cell never holds the seal. No unsafe code, no I/O, no clock.
+//! cell. Only memory cells are sealed (those of a deleted shard once its mapping is private); no file ever holds the seal. No unsafe
+//! code, no I/O, no clock.
 
 use crate::loom::{AtomicU64, Ordering};
 

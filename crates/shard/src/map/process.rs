@@ -1,5 +1,5 @@
-//! Two facts about threads and processes that the standard library does not offer: what happens at a fork, and which signals a
-//! thread takes.
+//! Facts about threads and processes that the standard library does not offer: what happens at a fork, which signals a thread
+//! takes, and when it runs.
 
 use std::io;
 
@@ -22,12 +22,43 @@ pub(crate) fn at_fork(
     }
 }
 
+/// Makes the calling thread one for background work, whatever thread started it: no signal of the program's is delivered to it, and
+/// it competes with others as any thread does.
+pub(crate) fn become_background_thread() {
+    block_signals_in_this_thread();
+    leave_real_time_scheduling();
+}
+
+/// A new thread has the scheduling of the one that made it, which may be a real-time one.
+fn leave_real_time_scheduling() {
+    // SAFETY: no pointers; 0 is the calling thread.
+    let policy = unsafe { libc::sched_getscheduler(0) };
+    if policy & !libc::SCHED_RESET_ON_FORK == libc::SCHED_OTHER || policy < 0 {
+        return;
+    }
+    let lowest = libc::sched_param { sched_priority: 0 };
+    // SAFETY: a pointer to a parameter that lives through the call; 0 is the calling thread. A failure changes nothing.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const lowest) };
+}
+
 /// Keeps all signals away from the calling thread: they are meant for the program's own threads, and one that waits for SIGTERM
-/// with every thread's mask closed must not find it taken by a thread that it does not know.
-pub(crate) fn block_signals_in_this_thread() {
+/// with every thread's mask closed must not find it taken by a thread that it does not know. A fault of this thread's own keeps its
+/// signal, or the program's handler for it would never see it.
+fn block_signals_in_this_thread() {
     let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: a pointer to memory of the right size, which the call fills.
     unsafe { libc::sigfillset(all.as_mut_ptr()) };
-    // SAFETY: `all` was initialised by the call above; a null old mask is allowed. It changes this thread only.
+    for fault in [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGILL,
+        libc::SIGSYS,
+        libc::SIGTRAP,
+    ] {
+        // SAFETY: `all` was initialised by the call above; `fault` is a signal's number.
+        unsafe { libc::sigdelset(all.as_mut_ptr(), fault) };
+    }
+    // SAFETY: `all` was initialised by `sigfillset` above; a null old mask is allowed. It changes this thread only.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut()) };
 }

@@ -1,8 +1,8 @@
 //! A part of a shard, mapped for writing, for as long as the process lives.
 //!
 //! Invariant: a segment's memory is readable and writable from the moment it is mapped to the end of the process. It is never
-//! unmapped; in a fork's child its place is taken by private memory, so that a pointer into it stays valid there and reaches
-//! nobody else's file. Must not know what a series is.
+//! unmapped; when it must not reach the file any more (in a fork's child, after a deletion) private memory takes its place, so that
+//! a pointer into it stays valid. Must not know what a series is.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -97,23 +97,62 @@ impl Segment {
         }
     }
 
+    /// Puts a private copy in the place of the file: every store until then is in the file and in the copy, every one from then on
+    /// in the copy only. For a file that was deleted, which somebody may still read.
+    ///
+    /// # Errors
+    /// The system's answer; the segment may still be the file.
+    pub(crate) fn make_private(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+        let offset = libc::off_t::try_from(self.file_offset_bytes).map_err(io::Error::other)?;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // No reserve: the copy of a large shard is small if few of its pages are written again.
+        self.replace(access, libc::MAP_NORESERVE, file.as_raw_fd(), offset)?;
+        // Best effort: a page that is not copied now is copied at the next store into it.
+        let _ = populate(
+            self.words.as_ptr().cast_mut().cast(),
+            size_of_val(self.words),
+        );
+        Ok(())
+    }
+
     /// Puts private zeros in the place of the file: in a fork's child, because two processes that add to one cell lose counts, and
-    /// for a file that was deleted long ago, to give its memory back.
+    /// for a file that was deleted long ago, to give its memory back. Nobody reaches the segment by then.
     pub(crate) fn let_go(&self) {
-        let len_bytes = size_of_val(self.words);
-        // SAFETY: exactly the range of our own mapping, replaced by memory that is as long, readable and writable, so every
-        // reference into it stays valid; zero is a valid word; a thread that is in there at this moment faults and then finds the
-        // new page. On failure the old mapping stays as it was, and no slot leads to it.
-        unsafe {
+        let (access, anonymous) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_ANONYMOUS);
+        let replaced = self.replace(access, anonymous, -1, 0).or_else(|_| {
+            // What needs no memory at all cannot fail for want of it. A call that is still in there after all would be SIGSEGV,
+            // where the alternative is that it changes another process's counts.
+            self.replace(libc::PROT_NONE, anonymous | libc::MAP_NORESERVE, -1, 0)
+        });
+        debug_assert!(replaced.is_ok(), "{replaced:?}");
+    }
+
+    /// Puts a private mapping in the place of this one.
+    fn replace(
+        &self,
+        access: libc::c_int,
+        flags: libc::c_int,
+        file: libc::c_int,
+        offset: libc::off_t,
+    ) -> io::Result<()> {
+        // SAFETY: exactly the range of our own mapping, replaced in one step by a mapping that is as long: readable and writable,
+        // so every reference into it stays valid, or (`PROT_NONE`) nobody has a reference that he uses. Any bits are valid words.
+        // A thread that is in there at this moment faults and then finds the new page. A failure is found before the old mapping
+        // is touched, but for a kernel without memory for its own list of mappings.
+        let base = unsafe {
             libc::mmap(
                 self.words.as_ptr().cast_mut().cast(),
-                len_bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,
-                -1,
-                0,
+                size_of_val(self.words),
+                access,
+                flags | libc::MAP_PRIVATE | libc::MAP_FIXED,
+                file,
+                offset,
             )
         };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
     }
 }
 
@@ -126,9 +165,9 @@ fn populate(base: *mut libc::c_void, len_bytes: usize) -> io::Result<()> {
     }
     let error = io::Error::last_os_error();
     match error.raw_os_error() {
-        // A page that cannot be written would have been SIGBUS later.
-        Some(libc::EFAULT | libc::EHWPOISON) => Err(error),
         // A kernel before 5.14 does not know the call: the pages fault in at first use, and their blocks are reserved.
-        _ => Ok(()),
+        Some(libc::EINVAL) => Ok(()),
+        // A page that cannot be had now would have been SIGBUS, or the end of the process, later.
+        _ => Err(error),
     }
 }

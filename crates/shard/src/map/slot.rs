@@ -42,7 +42,16 @@ impl CellSlot {
             .store(ptr::from_ref(cell).cast_mut(), Ordering::Release);
     }
 
-    /// Moves the value out of the current cell, which must be in memory, into `to`, which nobody else has yet, and makes that the
+    /// Makes the memory cell `cell`, new or sealed, the current one with this value. What the last one held stays in it.
+    pub fn begin_in(&self, cell: &'static Cell, value: f64, timestamp: f64) {
+        let _pair = self.lock_pair();
+        // Somebody may hold this cell from the last time it was current, and his call succeeds from here on: it is as good as
+        // current.
+        cell.store(value, timestamp);
+        self.point_to(cell);
+    }
+
+    /// Moves the value out of the current cell, which must be in memory, into `to`, which is new or sealed, and makes that the
     /// current one. Whoever still holds the old cell finds it sealed.
     pub fn move_to(&self, to: &'static Cell) {
         let _pair = self.lock_pair();
@@ -50,6 +59,9 @@ impl CellSlot {
         // the two and nothing is counted twice.
         if let Some((value, timestamp)) = self.cell().and_then(Cell::seal) {
             to.store(value, timestamp);
+        } else if to.load().is_none() {
+            // A stranger wrote the seal into our shard, and the value is lost. The current cell must take calls all the same.
+            to.store(0.0, 0.0);
         }
         self.point_to(to);
     }
@@ -65,17 +77,24 @@ impl CellSlot {
     /// Forgets the cell. In a fork's child only: whoever held the lock on the pair does not exist there.
     pub fn forget_in_child(&self) {
         self.cell.store(ptr::null_mut(), Ordering::Relaxed);
+        self.open_pair_in_child();
+    }
+
+    /// Keeps the cell and opens the lock on the pair, whose holder may not exist any more. In a fork's child only.
+    pub fn open_pair_in_child(&self) {
         self.pair_locked.store(false, Ordering::Relaxed);
     }
 
     fn lock_pair(&self) -> PairGuard<'_> {
+        let mut attempt = 0;
         // Acquire: pairs with the Release when the guard is dropped.
         while self
             .pair_locked
             .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
             .is_err()
         {
-            wait_a_moment();
+            wait_a_moment(attempt);
+            attempt = attempt.saturating_add(1);
         }
         PairGuard {
             locked: &self.pair_locked,

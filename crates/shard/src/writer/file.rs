@@ -6,15 +6,17 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use rustix::process::Resource;
 use thiserror::Error;
 
+use super::descriptor::keep;
 use crate::file::READ_LEN_MAX_BYTES;
 use crate::key::{Key, KeyError};
-use crate::layout::{HEADER_LEN_BYTES, encode_entry, entry_len_bytes, value_offset_bytes};
+use crate::layout::{HEADER_LEN_BYTES, encode_entry, value_offset_bytes};
 use crate::map::cell::Cell;
 use crate::map::segment::Segment;
 use crate::name::ShardName;
@@ -48,7 +50,7 @@ pub(super) enum WriteError {
     },
     #[error("{}: cannot map the shard", .path.display())]
     Map { path: PathBuf, source: io::Error },
-    #[error("{}: cannot write an entry", .path.display())]
+    #[error("{}: cannot write entries", .path.display())]
     Append { path: PathBuf, source: io::Error },
     #[error("{}: the process may write files of {limit_bytes} bytes only; raise RLIMIT_FSIZE (ulimit -f)", .path.display())]
     SizeLimit { path: PathBuf, limit_bytes: u64 },
@@ -65,10 +67,23 @@ pub(super) enum WriteError {
 }
 
 impl WriteError {
+    /// Whether there is a file of that name, which is not ours.
+    pub(super) fn is_name_taken(&self) -> bool {
+        matches!(self, WriteError::Create { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
+    }
+
     /// Whether trying again later can help without anybody's doing.
     pub(super) fn is_final(&self) -> bool {
         matches!(self, WriteError::Full { .. } | WriteError::Key { .. })
     }
+}
+
+/// A new entry.
+#[derive(Debug)]
+pub(super) struct NewEntry {
+    pub(super) key: Arc<str>,
+    pub(super) value: f64,
+    pub(super) timestamp: f64,
 }
 
 /// A shard that is open for writing.
@@ -92,8 +107,19 @@ impl WriterFile {
         name: &ShardName,
     ) -> Result<WriterFile, WriteError> {
         let file_name = name.file_name();
-        let hidden = format!(".{file_name}.new");
         let path = dir_path.join(&file_name);
+        // Not O_TMPFILE, although a process that is killed in between would then leave nothing behind: the close of a file that was
+        // opened without a name is told to no watch on its directory, and that event is how a reader learns that the writer is gone.
+        WriterFile::create_hidden(dir, path, &file_name)
+    }
+
+    /// Creates the shard under a hidden name and renames it, so that no reader ever sees it half made.
+    fn create_hidden(
+        dir: BorrowedFd<'_>,
+        path: PathBuf,
+        file_name: &str,
+    ) -> Result<WriterFile, WriteError> {
+        let hidden = format!(".{file_name}.new");
         let flags = OFlags::RDWR
             | OFlags::CREATE
             | OFlags::EXCL
@@ -112,6 +138,24 @@ impl WriterFile {
             path: path.clone(),
             source: errno.into(),
         })?;
+        let shown = WriterFile::begin(path, descriptor).and_then(|mut file| {
+            file.show(dir, &hidden, file_name)
+                .inspect_err(|_| file.let_go())?;
+            Ok(file)
+        });
+        if shown.is_err() {
+            // Best effort: a hidden file that stays is never read by anybody.
+            let _ = rustix::fs::unlinkat(dir, &hidden, AtFlags::empty());
+        }
+        shown
+    }
+
+    /// Writes the header into an empty file that has no name yet that readers look for.
+    fn begin(path: PathBuf, descriptor: OwnedFd) -> Result<WriterFile, WriteError> {
+        let descriptor = keep(descriptor).map_err(|source| WriteError::Create {
+            path: path.clone(),
+            source,
+        })?;
         let mut file = WriterFile {
             path,
             descriptor: Some(descriptor),
@@ -119,33 +163,32 @@ impl WriterFile {
             len_bytes: 0,
             segments: Vec::new(),
         };
-        let ready = file
-            .extend_to(FIRST_LEN_BYTES.max(rustix::param::page_size()))
-            .and_then(|()| file.show(dir, &hidden, &file_name));
-        match ready {
-            Ok(()) => Ok(file),
-            Err(error) => {
-                // Best effort: a hidden file that stays is never read by anybody.
-                let _ = rustix::fs::unlinkat(dir, &hidden, AtFlags::empty());
-                file.let_go();
-                Err(error)
-            }
-        }
+        file.extend_to(FIRST_LEN_BYTES.max(rustix::param::page_size()))
+            .inspect_err(|_| file.let_go())?;
+        Ok(file)
     }
 
-    /// Appends an entry with its first value and publishes it.
+    /// Appends entries with their first values and publishes them: all of them, in one step, or none.
     pub(super) fn append(
         &mut self,
-        key: &str,
-        value: f64,
-        timestamp: f64,
-    ) -> Result<&'static Cell, WriteError> {
-        Key::check(key.as_bytes()).map_err(|source| WriteError::Key {
-            path: self.path.clone(),
-            source,
-        })?;
+        entries: &[NewEntry],
+    ) -> Result<Vec<&'static Cell>, WriteError> {
         let offset = self.used_len_bytes;
-        let end = offset + entry_len_bytes(key.len());
+        let mut bytes = Vec::new();
+        let mut value_offsets = Vec::with_capacity(entries.len());
+        for entry in entries {
+            Key::check(entry.key.as_bytes()).map_err(|source| WriteError::Key {
+                path: self.path.clone(),
+                source,
+            })?;
+            value_offsets.push(offset + bytes.len() + value_offset_bytes(entry.key.len()));
+            bytes.extend(encode_entry(
+                entry.key.as_bytes(),
+                entry.value,
+                entry.timestamp,
+            ));
+        }
+        let end = offset + bytes.len();
         if end > LEN_MAX_BYTES {
             return Err(WriteError::Full {
                 path: self.path.clone(),
@@ -156,18 +199,16 @@ impl WriterFile {
         }
         self.check_size_limit(end)?;
         // By a system call and not through the mapping: its failure is an error, that of a store is SIGBUS. Both are one page cache.
-        self.write_entry(&encode_entry(key.as_bytes(), value, timestamp), offset)?;
-        let value_offset = offset + value_offset_bytes(key.len());
-        let Some(cell) = self
-            .segments
-            .iter()
-            .rev()
-            .find_map(|segment| segment.cell(value_offset))
-        else {
-            return Err(self.map_error(io::Error::other("the entry is in no segment")));
+        self.write_entries(&bytes, offset)?;
+        let cell = |value_offset: &usize| {
+            let mut segments = self.segments.iter().rev();
+            segments.find_map(|segment| segment.cell(*value_offset))
+        };
+        let Some(cells) = value_offsets.iter().map(cell).collect() else {
+            return Err(self.map_error(io::Error::other("an entry is in no segment")));
         };
         self.publish_used(end)?;
-        Ok(cell)
+        Ok(cells)
     }
 
     /// Whether somebody deleted the file, so that no reader can find it any more.
@@ -176,6 +217,22 @@ impl WriterFile {
             .as_ref()
             .and_then(|descriptor| rustix::fs::fstat(descriptor).ok())
             .is_some_and(|stat| stat.st_nlink == 0)
+    }
+
+    /// Makes the mappings of a deleted file private copies, so that values can be taken out of its cells for good, as out of those in
+    /// memory, and nothing of that shows in the file, which a reader may still have open. False: it is still the file.
+    pub(super) fn make_private(&self) -> bool {
+        let Ok(descriptor) = self.descriptor() else {
+            return false;
+        };
+        self.segments
+            .iter()
+            .all(|segment| segment.make_private(descriptor).is_ok())
+    }
+
+    /// Closes the descriptor of a deleted file. The mappings stay for calls that are in them.
+    pub(super) fn close(&mut self) {
+        drop(self.descriptor.take());
     }
 
     /// Lets go of the file, descriptor and mappings: cells that somebody may still hold lead to private memory from now on. For
@@ -220,21 +277,26 @@ impl WriterFile {
         Ok(())
     }
 
-    /// Gives the file, which has a header by now, the name that readers look for, unless that name is taken.
+    /// Gives the file the name that readers look for in the place of its hidden one, unless that name is taken.
     fn show(&self, dir: BorrowedFd<'_>, hidden: &str, file_name: &str) -> Result<(), WriteError> {
         let renamed =
             match rustix::fs::renameat_with(dir, hidden, dir, file_name, RenameFlags::NOREPLACE) {
                 // Some file systems cannot rename without replacing; none replaces with a link.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                // Nor do some sandboxes let the call through.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {
                     rustix::fs::linkat(dir, hidden, dir, file_name, AtFlags::empty())
                         .and_then(|()| rustix::fs::unlinkat(dir, hidden, AtFlags::empty()))
                 }
                 result => result,
             };
-        renamed.map_err(|errno| WriteError::Create {
+        renamed.map_err(|errno| self.create_error(errno))
+    }
+
+    fn create_error(&self, errno: Errno) -> WriteError {
+        WriteError::Create {
             path: self.path.clone(),
             source: errno.into(),
-        })
+        }
     }
 
     fn publish_used(&mut self, used_len_bytes: usize) -> Result<(), WriteError> {
@@ -266,8 +328,8 @@ impl WriterFile {
             .ok_or_else(|| self.map_error(io::Error::other("the shard is the parent process's")))
     }
 
-    fn write_entry(&self, entry: &[u8], offset: usize) -> Result<(), WriteError> {
-        write_at(self.descriptor()?, entry, offset).map_err(|source| WriteError::Append {
+    fn write_entries(&self, entries: &[u8], offset: usize) -> Result<(), WriteError> {
+        write_at(self.descriptor()?, entries, offset).map_err(|source| WriteError::Append {
             path: self.path.clone(),
             source,
         })

@@ -44,4 +44,7 @@ extern "C" fn after_in_child() {
         writer.leave_to_parent();
     }
     writers.thread_runs = false;
+    writers.log_thread_runs = false;
+    // They are the parent's to tell. Forgotten and not dropped, which would call the allocator.
+    std::mem::forget(std::mem::take(&mut writers.messages));
 }

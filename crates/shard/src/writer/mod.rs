@@ -9,10 +9,13 @@
 //! - [`shards`]: directory, files and sidecar of a writer; what is wrong with them.
 //! - [`mod@file`]: one shard.
 //! - [`recovery`]: the background thread.
+//! - [`log`]: who tells the log.
 //! - [`fork`]: what a forked child must not share.
 
+mod descriptor;
 mod file;
 mod fork;
+mod log;
 mod recovery;
 mod series;
 mod shards;
@@ -95,6 +98,9 @@ pub enum WriterStatus {
 /// as all memory is.
 ///
 /// **Signals.** No call may be made from a signal handler.
+///
+/// **Truncation.** A shard is mapped. Whoever truncates one from outside while its process lives ends that process: its next store
+/// into the missing part is SIGBUS, for which there is no guard yet. Deleting shards is harmless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Writer {
     index: usize,

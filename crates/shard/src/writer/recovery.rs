@@ -4,11 +4,12 @@
 //! Invariant: it holds the lock for a bounded piece of work at a time, takes no signal, and nobody waits for it to end.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
+use super::WriterStatus;
 use super::touch::{Writers, with_writers};
 use super::trouble::Message;
-use crate::map::process::block_signals_in_this_thread;
+use crate::map::process::become_background_thread;
 
 /// How long a failure, or a deleted file, goes unnoticed at most. A pass over a healthy writer is a few `fstat`s.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -16,25 +17,66 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Entries that are moved before the lock is free for a moment, so that a first touch or a fork waits a millisecond or so.
 const MOVES_AT_A_TIME: usize = 256;
 
+/// How long the lock is left to others between two batches: a mutex goes to whoever asks first, and that would be us again.
+const BREATH: Duration = Duration::from_millis(1);
+
 /// Fifteen bytes, as much as Linux shows of a thread's name.
 const THREAD_NAME: &str = "metricsd-writer";
 
-/// Starts the thread unless it runs or no writer needs it.
+/// The background thread cannot be started: what fails is not repaired, and deletions go unnoticed.
+#[derive(Debug)]
+pub(super) struct NoThread {
+    reason: String,
+    since: SystemTime,
+    tried: Instant,
+}
+
+impl NoThread {
+    pub(super) fn status(&self) -> WriterStatus {
+        WriterStatus::Degraded {
+            since: self.since,
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+/// Starts the thread unless it runs or no writer needs it. At most one attempt a period.
 pub(super) fn ensure_thread(writers: &mut Writers) {
     if writers.thread_runs || !writers.list.iter().any(|writer| writer.needs_thread()) {
         return;
     }
+    let now = Instant::now();
+    let is_too_soon = |earlier: &NoThread| now.saturating_duration_since(earlier.tried) < PERIOD;
+    if writers.no_thread.as_ref().is_some_and(is_too_soon) {
+        return;
+    }
+    let earlier = writers.no_thread.take();
     match thread::Builder::new()
         .name(THREAD_NAME.to_owned())
         .spawn(run)
     {
         Ok(_detached) => writers.thread_runs = true,
-        Err(error) => writers.messages.push(Message::NoThread { error }),
+        Err(error) => {
+            let reason = format!("cannot start the thread that repairs metrics shards: {error}");
+            let is_told = earlier
+                .as_ref()
+                .is_some_and(|earlier| earlier.reason == reason);
+            if !is_told {
+                writers.messages.push(Message::NoThread {
+                    reason: reason.clone(),
+                });
+            }
+            writers.no_thread = Some(NoThread {
+                reason,
+                since: earlier.map_or_else(SystemTime::now, |earlier| earlier.since),
+                tried: now,
+            });
+        }
     }
 }
 
 fn run() {
-    block_signals_in_this_thread();
+    become_background_thread();
     loop {
         thread::sleep(PERIOD);
         let count = with_writers(|writers| writers.list.len());
@@ -48,7 +90,9 @@ fn run() {
                 writers.list.get_mut(index).is_some_and(|writer| {
                     writer.move_waiting(MOVES_AT_A_TIME, &mut writers.messages)
                 })
-            }) {}
+            }) {
+                thread::sleep(BREATH);
+            }
         }
     }
 }

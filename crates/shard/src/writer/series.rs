@@ -51,8 +51,9 @@ impl Series {
         }
     }
 
-    /// Stores `v` and the time at which it was true, as the mostrecent modes need it. A reader never sees the new time with the
-    /// old value. Of two calls the later one stands, whatever their times say.
+    /// Stores `v` and the time at which it was true, as the mostrecent modes need it: the value first, then the time. In this process
+    /// nobody sees the new time with the old value. A process that reads the file copies both words without a lock; in the
+    /// middle of a call it may have one of them new and the other old, until it reads again. Of two calls the later one stands, whatever their times say.
     pub fn set_with_timestamp(&self, index: usize, v: f64, unix_seconds: f64) {
         let Some(slot) = self.slots.get(index) else {
             return;

@@ -11,15 +11,25 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{Access, AtFlags, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::file::{WriteError, WriterFile};
+use super::descriptor::keep;
+use super::file::{NewEntry, WriteError, WriterFile};
 use super::trouble::{Message, Trouble};
 use super::{ProcessInfo, WriterStatus, fork};
 use crate::map::cell::Cell;
 use crate::name::{FileKind, Instance, ShardName, WriterId};
 use crate::process::{ProcessFile, process_file_name};
+
+/// Deleted shards whose mappings are kept at a time. A directory that is replaced every second must not take address space for ever.
+const DELETED_MAX: usize = 64;
+
+/// Names that are tried for a new shard. A taken one of 128 random bits is somebody's doing, not chance.
+const NAMES_MAX: usize = 3;
+
+/// What is said of a writer whose trouble is over while values still move from memory into shards.
+const CATCHING_UP: &str = "values move from memory into shards";
 
 /// Passes after which the mapping of a deleted shard is let go. A call that still held one of its cells has long returned; until
 /// then its count is in the file it was made for.
@@ -45,6 +55,8 @@ pub(super) struct Shards {
     moved: usize,
     /// What the sidecars on disk say of `degraded`; none: not written.
     sidecar_says: Option<bool>,
+    /// The IDs of the sidecars that this process wrote into the directory.
+    sidecar_ids: Vec<WriterId>,
     /// A fork's child: nothing above is usable until `begin_again_in_child`.
     is_left_to_parent: bool,
 }
@@ -53,6 +65,35 @@ pub(super) struct Shards {
 struct Directory {
     descriptor: OwnedFd,
     identity: (u64, u64),
+}
+
+/// Where the path of a directory that we have open leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lead {
+    /// Here, or it is not to be told at the moment.
+    Here,
+    /// To no directory, while ours exists all the same: it was renamed, or this process has another root now.
+    Nowhere,
+    /// To another one; or ours exists no more.
+    Away,
+}
+
+/// A kind whose shard is lost, and what its entries have to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gone {
+    pub(super) kind: FileKind,
+    pub(super) values: GoneValues,
+}
+
+/// What becomes of the values of a shard that was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GoneValues {
+    /// They stay in the deleted file, which a daemon may still hold, and must not be counted twice: counts begin again at zero.
+    StayBehind,
+    /// They go on: a gauge is not a count but what is true of this process now. Its cells are private memory by now.
+    GoOn,
+    /// They go on, but their cells are still the file's: a call of this very moment may be lost.
+    GoOnFromFile,
 }
 
 /// The shard of one kind.
@@ -75,13 +116,23 @@ impl Shards {
         info: ProcessInfo,
         messages: &mut Vec<Message>,
     ) -> Shards {
+        Shards::open_as(new_id(), false, dir_path, info, messages)
+    }
+
+    fn open_as(
+        id: WriterId,
+        was_open: bool,
+        dir_path: PathBuf,
+        info: ProcessInfo,
+        messages: &mut Vec<Message>,
+    ) -> Shards {
         let mut shards = Shards {
             dir_path,
             info,
-            id: new_id(),
+            id,
             started_at: SystemTime::now(),
             directory: None,
-            was_open: false,
+            was_open,
             kinds: Vec::new(),
             deleted: Vec::new(),
             directory_trouble: Trouble::default(),
@@ -89,6 +140,7 @@ impl Shards {
             degraded_since: None,
             moved: 0,
             sidecar_says: None,
+            sidecar_ids: Vec::new(),
             is_left_to_parent: false,
         };
         shards.open_directory(messages);
@@ -97,40 +149,42 @@ impl Shards {
         shards
     }
 
-    /// Appends an entry that is new. None: not now, and it waits unless that is of no use.
+    /// Appends entries that are new, of one kind, all or none. None: not now, and they wait unless that is of no use.
     pub(super) fn append_or_wait(
         &mut self,
         kind: FileKind,
-        index: usize,
-        key: &str,
-        first: (f64, f64),
+        indexes: &[usize],
+        entries: &[NewEntry],
         messages: &mut Vec<Message>,
-    ) -> Option<&'static Cell> {
+    ) -> Option<Vec<&'static Cell>> {
         if self.directory.is_none() || shard_of(&mut self.kinds, kind).trouble.is_some() {
             // No system call for each new series while something is wrong: the background thread tries again.
-            self.wait(kind, index);
+            for &index in indexes {
+                self.wait(kind, index);
+            }
             return None;
         }
-        let cell = self.append_again(kind, index, key, first, messages);
+        let cells = self.append_again(kind, indexes, entries, messages);
         self.settle(messages);
-        cell
+        cells
     }
 
-    /// Appends an entry whatever was wrong before. None: it waits unless that is of no use.
+    /// Appends entries whatever was wrong before, all or none. None: they wait unless that is of no use.
     pub(super) fn append_again(
         &mut self,
         kind: FileKind,
-        index: usize,
-        key: &str,
-        first: (f64, f64),
+        indexes: &[usize],
+        entries: &[NewEntry],
         messages: &mut Vec<Message>,
-    ) -> Option<&'static Cell> {
-        match self.append(kind, key, first) {
-            Ok(cell) => {
-                self.moved += usize::from(self.degraded_since.is_some());
-                Some(cell)
+    ) -> Option<Vec<&'static Cell>> {
+        match self.append(kind, entries) {
+            Ok(cells) => {
+                if self.degraded_since.is_some() {
+                    self.moved += cells.len();
+                }
+                Some(cells)
             }
-            // This one entry can never be written; the shard is fine.
+            // These can never be written; the shard is fine.
             Err(error @ WriteError::Key { .. }) => {
                 self.key_trouble.note(&error, messages);
                 None
@@ -139,7 +193,9 @@ impl Shards {
                 let shard = shard_of(&mut self.kinds, kind);
                 shard.trouble.note(&error, messages);
                 shard.is_paused = true;
-                shard.waiting.push_front(index);
+                for &index in indexes.iter().rev() {
+                    shard.waiting.push_front(index);
+                }
                 None
             }
         }
@@ -148,12 +204,11 @@ impl Shards {
     fn append(
         &mut self,
         kind: FileKind,
-        key: &str,
-        (value, timestamp): (f64, f64),
-    ) -> Result<&'static Cell, WriteError> {
+        entries: &[NewEntry],
+    ) -> Result<Vec<&'static Cell>, WriteError> {
         let shard = shard_of(&mut self.kinds, kind);
         if let Some(file) = &mut shard.file {
-            return file.append(key, value, timestamp);
+            return file.append(entries);
         }
         let Some(directory) = &self.directory else {
             return Err(WriteError::Directory {
@@ -161,13 +216,23 @@ impl Shards {
                 source: io::ErrorKind::NotFound.into(),
             });
         };
-        let name = ShardName {
-            kind,
-            id: self.id.to_string(),
+        let mut id = self.id;
+        let mut names = 1;
+        let file = loop {
+            let name = ShardName {
+                kind,
+                id: id.to_string(),
+            };
+            match WriterFile::create(directory.descriptor.as_fd(), &self.dir_path, &name) {
+                Err(error) if error.is_name_taken() && names < NAMES_MAX => {
+                    id = new_id();
+                    names += 1;
+                }
+                created => break created?,
+            }
         };
-        let file = WriterFile::create(directory.descriptor.as_fd(), &self.dir_path, &name)?;
-        shard.id = self.id;
-        shard.file.insert(file).append(key, value, timestamp)
+        shard.id = id;
+        shard.file.insert(file).append(entries)
     }
 
     /// The entry's value is in memory until a shard takes it.
@@ -186,25 +251,45 @@ impl Shards {
 
     /// One look at directory and files. Gives the kinds whose shards were deleted, or are in a directory that is not the one at
     /// our path any more: their entries have to go on elsewhere.
-    pub(super) fn inspect(&mut self, messages: &mut Vec<Message>) -> Vec<FileKind> {
+    pub(super) fn inspect(&mut self, messages: &mut Vec<Message>) -> Vec<Gone> {
         if self.is_left_to_parent {
             return Vec::new();
         }
         self.release_deleted();
-        let is_replaced = self
+        let lead = self
             .directory
             .as_ref()
-            .is_some_and(|directory| !directory.is_at(&self.dir_path));
+            .map_or(Lead::Here, |directory| directory.lead(&self.dir_path));
+        let mut files = self.kinds.iter().filter_map(|shard| shard.file.as_ref());
+        let is_replaced = match lead {
+            Lead::Here => false,
+            // As long as our files are there, so is their reader, it seems.
+            Lead::Nowhere => files.any(WriterFile::is_deleted),
+            Lead::Away => true,
+        };
         if is_replaced {
             self.directory = None;
+            // They are in the other directory, beside the shards that they tell of.
+            self.sidecar_ids.clear();
         }
         let mut gone = Vec::new();
         for shard in &mut self.kinds {
             shard.is_paused = false;
-            if let Some(file) = shard.file.take_if(|file| is_replaced || file.is_deleted()) {
+            if let Some(mut file) = shard.file.take_if(|file| is_replaced || file.is_deleted()) {
+                let values = if !carries_on(shard.kind) {
+                    GoneValues::StayBehind
+                } else if file.make_private() {
+                    GoneValues::GoOn
+                } else {
+                    GoneValues::GoOnFromFile
+                };
+                file.close();
                 self.deleted.push((file, 0));
                 shard.trouble.clear();
-                gone.push(shard.kind);
+                gone.push(Gone {
+                    kind: shard.kind,
+                    values,
+                });
             }
         }
         if is_replaced || !gone.is_empty() {
@@ -261,6 +346,13 @@ impl Shards {
             .collect();
         ids.sort_unstable();
         ids.dedup();
+        // A sidecar without shards is a session without numbers. Only our own: the names are in our list because we wrote them.
+        self.sidecar_ids.retain(|id| {
+            let is_used = ids.contains(id);
+            let removed =
+                || rustix::fs::unlinkat(dir, process_file_name(&id.to_string()), AtFlags::empty());
+            is_used || !matches!(removed(), Ok(()) | Err(Errno::NOENT))
+        });
         let is_degraded = self.degraded_since.is_some();
         let is_there = |id: &WriterId| {
             let name = process_file_name(&id.to_string());
@@ -270,17 +362,25 @@ impl Shards {
             return;
         }
         let content = ProcessFile::of_this_process(&self.info, self.started_at, is_degraded);
-        let are_written = ids.iter().all(|&id| content.write_at(dir, id).is_ok());
+        let mut are_written = true;
+        for id in ids {
+            let is_written = content.write_at(dir, id).is_ok();
+            are_written &= is_written;
+            if is_written && !self.sidecar_ids.contains(&id) {
+                self.sidecar_ids.push(id);
+            }
+        }
         self.sidecar_says = are_written.then_some(is_degraded);
     }
 
     pub(super) fn status(&self) -> WriterStatus {
-        match (self.reason(), self.degraded_since) {
-            (Some(reason), Some(since)) => WriterStatus::Degraded {
+        match self.degraded_since {
+            // Between the end of the cause and the last value's move, too.
+            Some(since) => WriterStatus::Degraded {
                 since,
-                reason: reason.to_owned(),
+                reason: self.reason().unwrap_or(CATCHING_UP).to_owned(),
             },
-            _ => WriterStatus::Healthy {
+            None => WriterStatus::Healthy {
                 dir: self.dir_path.clone(),
                 id: self.id,
             },
@@ -297,6 +397,7 @@ impl Shards {
             file.let_go();
         }
         drop(self.directory.take());
+        self.id = new_id();
         self.is_left_to_parent = true;
     }
 
@@ -307,7 +408,7 @@ impl Shards {
         }
         let dir_path = std::mem::take(&mut self.dir_path);
         let info = std::mem::take(&mut self.info);
-        *self = Shards::open(dir_path, info, messages);
+        *self = Shards::open_as(self.id, self.was_open, dir_path, info, messages);
     }
 
     fn open_directory(&mut self, messages: &mut Vec<Message>) {
@@ -325,14 +426,17 @@ impl Shards {
     }
 
     fn release_deleted(&mut self) {
-        for (file, passes) in &mut self.deleted {
+        let surplus = self.deleted.len().saturating_sub(DELETED_MAX);
+        let mut position = 0;
+        self.deleted.retain_mut(|(file, passes)| {
             *passes += 1;
-            if *passes == PASSES_UNTIL_RELEASE {
+            position += 1;
+            let is_kept = *passes < PASSES_UNTIL_RELEASE && position > surplus;
+            if !is_kept {
                 file.let_go();
             }
-        }
-        self.deleted
-            .retain(|(_, passes)| *passes < PASSES_UNTIL_RELEASE);
+            is_kept
+        });
     }
 
     fn reason(&self) -> Option<&str> {
@@ -340,6 +444,18 @@ impl Shards {
             .reason()
             .or_else(|| self.kinds.iter().find_map(|shard| shard.trouble.reason()))
             .or_else(|| self.key_trouble.reason())
+    }
+}
+
+/// Whether the values of this kind outlive the deletion of their shard.
+fn carries_on(kind: FileKind) -> bool {
+    match kind {
+        FileKind::Counter | FileKind::Summary | FileKind::Histogram => false,
+        FileKind::Gauge(_)
+        | FileKind::Untyped
+        | FileKind::Info
+        | FileKind::StateSet
+        | FileKind::GaugeHistogram => true,
     }
 }
 
@@ -380,9 +496,15 @@ impl Directory {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let descriptor =
             rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| error(errno.into()))?;
+        let descriptor = keep(descriptor).map_err(error)?;
         let access = Access::WRITE_OK | Access::EXEC_OK;
-        rustix::fs::accessat(&descriptor, ".", access, AtFlags::EACCESS)
-            .map_err(|errno| error(errno.into()))?;
+        // Any other failure says something of the question (a sandbox does not let it through), not of the directory: the first
+        // shard will tell.
+        if let Err(errno @ (Errno::ACCESS | Errno::ROFS)) =
+            rustix::fs::accessat(&descriptor, ".", access, AtFlags::EACCESS)
+        {
+            return Err(error(errno.into()));
+        }
         let stat = rustix::fs::fstat(&descriptor).map_err(|errno| error(errno.into()))?;
         Ok(Directory {
             descriptor,
@@ -390,13 +512,16 @@ impl Directory {
         })
     }
 
-    /// Whether the path still leads here. An inode number is not used again while the descriptor is open.
-    fn is_at(&self, path: &Path) -> bool {
+    /// Where the path leads by now. An inode number is not used again while the descriptor is open.
+    fn lead(&self, path: &Path) -> Lead {
+        let is_removed = || rustix::fs::fstat(&self.descriptor).is_ok_and(|own| own.st_nlink == 0);
         match rustix::fs::stat(path) {
-            Ok(stat) => self.identity == (stat.st_dev, stat.st_ino),
-            Err(Errno::NOENT | Errno::NOTDIR) => false,
+            Ok(stat) if self.identity == (stat.st_dev, stat.st_ino) => Lead::Here,
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Lead::Away,
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) if is_removed() => Lead::Away,
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Lead::Nowhere,
             // Not to be told at the moment; the files are where they were.
-            Err(_) => true,
+            Err(_) => Lead::Here,
         }
     }
 }

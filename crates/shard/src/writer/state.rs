@@ -7,8 +7,9 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::file::NewEntry;
 use super::series::Slot;
-use super::shards::Shards;
+use super::shards::{GoneValues, Shards};
 use super::touch::Operation;
 use super::trouble::Message;
 use super::{Create, ProcessInfo, Snapshot, WriterStatus};
@@ -35,7 +36,10 @@ struct Entry {
     slot: &'static Slot,
     /// Whether the slot's cell is a shard's.
     is_in_shard: bool,
-    /// The entries that come into being together with this one: a histogram without some of its buckets would be a wrong one.
+    /// The cell of this entry while it is not in a shard, made when it is first needed. One for ever, as a late caller may hold it
+    /// for as long as it likes; sealed while it is not the current one.
+    memory: Option<&'static Cell>,
+    /// The entries that come into being together with this one.
     together: Range<usize>,
 }
 
@@ -83,8 +87,12 @@ impl WriterState {
             for entry in &mut self.entries[first_new..] {
                 entry.together = first_new..end;
             }
-            for &index in &indexes {
-                self.give_cell(index, 0.0, 0.0, messages);
+            if is_whole(kind) {
+                self.give_cells(kind, &indexes, |_| (0.0, 0.0), messages);
+            } else {
+                for &index in &indexes {
+                    self.give_cells(kind, &[index], |_| (0.0, 0.0), messages);
+                }
             }
         }
         indexes
@@ -110,6 +118,7 @@ impl WriterState {
                         entry: index,
                     })),
                     is_in_shard: false,
+                    memory: None,
                     together: index..index + 1,
                 });
                 index
@@ -142,32 +151,68 @@ impl WriterState {
             }
             return;
         }
-        for other in entry.together.clone() {
+        let (kind, together) = (entry.kind, entry.together.clone());
+        let first = |other: usize| {
             if other == index {
-                self.give_cell(index, value, timestamp, messages);
+                (value, timestamp)
             } else {
-                self.give_cell(other, 0.0, 0.0, messages);
+                (0.0, 0.0)
+            }
+        };
+        if is_whole(kind) {
+            let together: Vec<usize> = together.collect();
+            self.give_cells(kind, &together, first, messages);
+        } else {
+            for other in together {
+                self.give_cells(kind, &[other], first, messages);
             }
         }
     }
 
-    /// Gives an entry that has none a cell with this value: in the shard, or in memory if that does not work.
-    fn give_cell(&mut self, index: usize, value: f64, timestamp: f64, messages: &mut Vec<Message>) {
-        let Some(entry) = self.entries.get_mut(index) else {
-            return;
-        };
-        if entry.slot.place.cell().is_some() {
+    /// Gives those of these entries that have none a cell with their first value: all in the shard, or all in memory if that does
+    /// not work.
+    fn give_cells(
+        &mut self,
+        kind: FileKind,
+        indexes: &[usize],
+        first: impl Fn(usize) -> (f64, f64),
+        messages: &mut Vec<Message>,
+    ) {
+        let mut new: Vec<usize> = Vec::with_capacity(indexes.len());
+        for &index in indexes {
+            let is_empty = |entry: &Entry| entry.slot.place.cell().is_none();
+            if self.entries.get(index).is_some_and(is_empty) && !new.contains(&index) {
+                new.push(index);
+            }
+        }
+        if new.is_empty() {
             return;
         }
-        let value = Cell::canonical(value);
-        let in_shard = self.shards.as_mut().and_then(|shards| {
-            shards.append_or_wait(entry.kind, index, &entry.text, (value, timestamp), messages)
-        });
-        entry.is_in_shard = in_shard.is_some();
-        entry
-            .slot
-            .place
-            .point_to(in_shard.unwrap_or_else(|| memory_cell(value, timestamp)));
+        let cells = match &mut self.shards {
+            Some(shards) => {
+                let new_entry = |&index: &usize| self.entries[index].new_entry(first(index));
+                let new_entries: Vec<NewEntry> = new.iter().map(new_entry).collect();
+                shards.append_or_wait(kind, &new, &new_entries, messages)
+            }
+            None => None,
+        };
+        for (position, &index) in new.iter().enumerate() {
+            let entry = &mut self.entries[index];
+            let cell = cells
+                .as_ref()
+                .and_then(|cells| cells.get(position).copied());
+            entry.is_in_shard = cell.is_some();
+            match cell {
+                Some(cell) => entry.slot.place.point_to(cell),
+                None => {
+                    let (value, timestamp) = first(index);
+                    entry
+                        .slot
+                        .place
+                        .begin_in(entry.memory_cell(), value, timestamp);
+                }
+            }
+        }
     }
 
     /// Looks whether files or directory are still ours, and tries to open what is not open.
@@ -175,12 +220,12 @@ impl WriterState {
         let Some(shards) = &mut self.shards else {
             return;
         };
-        for kind in shards.inspect(messages) {
+        for gone in shards.inspect(messages) {
             for (index, entry) in self.entries.iter_mut().enumerate() {
-                if entry.kind == kind && entry.is_in_shard {
+                if entry.kind == gone.kind && entry.is_in_shard {
                     entry.is_in_shard = false;
-                    entry.slot.place.point_to(after_deletion(entry));
-                    shards.wait(kind, index);
+                    entry.go_on_in_memory(gone.values);
+                    shards.wait(gone.kind, index);
                 }
             }
         }
@@ -197,19 +242,37 @@ impl WriterState {
                 shards.keep_sidecars();
                 return false;
             };
-            let Some(entry) = self.entries.get_mut(index) else {
+            let Some(entry) = self.entries.get(index) else {
                 continue;
             };
-            // The first value of the new entry is the value of now, so that no reader sees it at zero; `move_to` brings what is
+            let kind = entry.kind;
+            let together = if is_whole(kind) {
+                entry.together.clone()
+            } else {
+                index..index + 1
+            };
+            // Those that went with one that was in front of them in the queue are there already.
+            let is_to_move =
+                |entry: &Entry| !entry.is_in_shard && entry.slot.place.cell().is_some();
+            if !is_to_move(entry) {
+                continue;
+            }
+            let entries = &self.entries;
+            let indexes: Vec<usize> = together
+                .filter(|&index| entries.get(index).is_some_and(is_to_move))
+                .collect();
+            // The first value of a new entry is the value of now, so that no reader sees it at zero; `move_to` brings what is
             // added in between.
-            let first = entry
-                .slot
-                .place
-                .cell()
-                .and_then(Cell::load)
-                .unwrap_or_default();
-            if let Some(cell) = shards.append_again(entry.kind, index, &entry.text, first, messages)
-            {
+            let new_entry = |&index: &usize| {
+                let entry: &Entry = &entries[index];
+                entry.new_entry(entry.present())
+            };
+            let new_entries: Vec<NewEntry> = indexes.iter().map(new_entry).collect();
+            let Some(cells) = shards.append_again(kind, &indexes, &new_entries, messages) else {
+                continue;
+            };
+            for (&index, cell) in indexes.iter().zip(cells) {
+                let entry = &mut self.entries[index];
                 entry.slot.place.move_to(cell);
                 entry.is_in_shard = true;
             }
@@ -217,9 +280,13 @@ impl WriterState {
         true
     }
 
-    /// In a fork's child, which has one thread: forgets cells, mappings and descriptors. Allocates nothing.
+    /// In a fork's child, which has one thread: forgets cells, mappings and descriptors; what is in memory on purpose stays, and only
+    /// the locks are opened that a thread of the parent's may have held. Allocates nothing.
     pub(super) fn leave_to_parent(&mut self) {
         let Some(shards) = &mut self.shards else {
+            for entry in &mut self.entries {
+                entry.slot.place.open_pair_in_child();
+            }
             return;
         };
         shards.leave_to_parent();
@@ -257,30 +324,51 @@ impl WriterState {
     }
 }
 
-/// Where an entry goes on whose shard was deleted: in memory first, in a new shard soon.
-///
-/// Counts start at zero: what was counted is in the deleted file, which a daemon may still hold, and must not be counted twice.
-/// A gauge is not a count but what is true of this process now, and stays so.
-fn after_deletion(entry: &Entry) -> &'static Cell {
-    let carries_on = match entry.kind {
-        FileKind::Counter | FileKind::Summary | FileKind::Histogram => false,
-        FileKind::Gauge(_)
-        | FileKind::Untyped
-        | FileKind::Info
-        | FileKind::StateSet
-        | FileKind::GaugeHistogram => true,
-    };
-    let last = entry
-        .slot
-        .place
-        .cell()
-        .and_then(Cell::load)
-        .filter(|_| carries_on);
-    let (value, timestamp) = last.unwrap_or_default();
-    memory_cell(value, timestamp)
+impl Entry {
+    fn new_entry(&self, (value, timestamp): (f64, f64)) -> NewEntry {
+        NewEntry {
+            key: Arc::clone(&self.text),
+            value: Cell::canonical(value),
+            timestamp,
+        }
+    }
+
+    /// Value and timestamp of now; zeros where there are none.
+    fn present(&self) -> (f64, f64) {
+        let cell = self.slot.place.cell();
+        cell.and_then(Cell::load).unwrap_or_default()
+    }
+
+    fn memory_cell(&mut self) -> &'static Cell {
+        self.memory
+            .get_or_insert_with(|| Box::leak(Box::new(Cell::new(0.0, 0.0))))
+    }
+
+    /// Goes on in memory after the shard was deleted; in a new shard soon.
+    fn go_on_in_memory(&mut self, values: GoneValues) {
+        let memory = self.memory_cell();
+        let place = &self.slot.place;
+        match values {
+            // What a call of this moment still adds to the old cell is in the deleted file with the rest.
+            GoneValues::StayBehind => place.begin_in(memory, 0.0, 0.0),
+            GoneValues::GoOn => place.move_to(memory),
+            GoneValues::GoOnFromFile => {
+                let (value, timestamp) = self.present();
+                place.begin_in(memory, value, timestamp);
+            }
+        }
+    }
 }
 
-/// A cell that lives for ever, as a late caller may hold it for as long as it likes.
-fn memory_cell(value: f64, timestamp: f64) -> &'static Cell {
-    Box::leak(Box::new(Cell::new(value, timestamp)))
+/// Whether the entries that a series of this kind consists of are nothing without each other: a histogram without some of its
+/// buckets is a wrong one.
+fn is_whole(kind: FileKind) -> bool {
+    match kind {
+        FileKind::Histogram | FileKind::GaugeHistogram | FileKind::Summary => true,
+        FileKind::Counter
+        | FileKind::Gauge(_)
+        | FileKind::Untyped
+        | FileKind::Info
+        | FileKind::StateSet => false,
+    }
 }

@@ -1,17 +1,24 @@
 //! What a call does that finds no cell: everything that needs the process-wide lock.
 //!
-//! Invariant: whatever is logged is logged after the lock is free, because a subscriber may record metrics of its own. One lock
-//! for all writers: a fork takes it, and first touches are rare.
+//! Invariant: nothing is logged here, because a subscriber may wait for its own lock or record metrics of its own. One lock for all
+//! writers: a fork takes it, and first touches are rare.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
+use super::recovery::NoThread;
 use super::series::{Series, Slot};
 use super::state::WriterState;
 use super::trouble::Message;
-use super::{Create, ProcessInfo, Snapshot, WriterStatus, fork, recovery};
+use super::{Create, ProcessInfo, Snapshot, WriterStatus, fork, log, recovery};
 use crate::key::Key;
+use crate::loom::wait_a_moment;
 use crate::name::FileKind;
+
+/// Attempts to find the new cell of a value that is being moved, which is a matter of a few instructions, before the lock is taken,
+/// which the mover may hold for a millisecond.
+const RELOADS: u32 = 110;
 
 /// What a caller wanted of an entry that had no cell.
 #[derive(Debug, Clone, Copy)]
@@ -35,16 +42,24 @@ impl Operation {
 #[derive(Debug)]
 pub(super) struct Writers {
     pub(super) list: Vec<WriterState>,
-    /// What is to be logged when the lock is free.
+    /// What is to be logged, by a thread of its own.
     pub(super) messages: Vec<Message>,
-    /// False again in a fork's child, which has only the thread that forked.
+    /// False again in a fork's child, which has only the thread that forked; so is the next.
     pub(super) thread_runs: bool,
+    pub(super) log_thread_runs: bool,
+    /// When the system last refused a thread for the log.
+    pub(super) log_refused: Option<Instant>,
+    /// Why there is no background thread, if there should be one.
+    pub(super) no_thread: Option<NoThread>,
 }
 
 static WRITERS: Mutex<Writers> = Mutex::new(Writers {
     list: Vec::new(),
     messages: Vec::new(),
     thread_runs: false,
+    log_thread_runs: false,
+    log_refused: None,
+    no_thread: None,
 });
 
 /// A panic under the lock is a bug of ours, and each writer is still whole: pointers are stored last.
@@ -52,21 +67,31 @@ pub(super) fn lock() -> MutexGuard<'static, Writers> {
     WRITERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `work` under the lock, then logs what came up.
+/// Runs `work` under the lock and has what came up logged, by another thread.
 pub(super) fn with_writers<R>(work: impl FnOnce(&mut Writers) -> R) -> R {
     let mut writers = lock();
     let result = work(&mut writers);
-    let messages = std::mem::take(&mut writers.messages);
-    drop(writers);
-    for message in messages {
-        message.log();
-    }
+    log::ensure_told(&mut writers);
     result
 }
 
 #[cold]
 #[inline(never)]
 pub(super) fn touch(slot: &'static Slot, operation: Operation) {
+    for attempt in 0..RELOADS {
+        let Some(cell) = slot.place.cell() else {
+            break;
+        };
+        let done = match operation {
+            Operation::Add(v) => cell.add(v),
+            Operation::Set(v) => cell.set(v),
+            Operation::SetAt(v, unix_seconds) => slot.place.set_with_timestamp(v, unix_seconds),
+        };
+        if done {
+            return;
+        }
+        wait_a_moment(attempt);
+    }
     with_writers(|writers| {
         if let Some(writer) = writers.list.get_mut(slot.writer) {
             writer.touch(slot.entry, operation, &mut writers.messages);
@@ -125,8 +150,15 @@ pub(super) fn snapshot(writer: usize) -> Vec<Snapshot> {
 }
 
 pub(super) fn status(writer: usize) -> WriterStatus {
-    lock()
-        .list
-        .get(writer)
-        .map_or(WriterStatus::InMemory, WriterState::status)
+    with_writers(|writers| {
+        recovery::ensure_thread(writers);
+        let status = writers
+            .list
+            .get(writer)
+            .map_or(WriterStatus::InMemory, WriterState::status);
+        match (status, &writers.no_thread) {
+            (WriterStatus::Healthy { .. }, Some(no_thread)) => no_thread.status(),
+            (status, _) => status,
+        }
+    })
 }

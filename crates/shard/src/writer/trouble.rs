@@ -11,7 +11,7 @@ use super::file::WriteError;
 /// A cause that comes, goes and comes again is told at most this often.
 const SAME_CAUSE_QUIET: Duration = Duration::from_secs(60);
 
-/// What the log is told once the lock is free.
+/// What the log is told.
 #[derive(Debug)]
 pub(super) enum Message {
     Degraded {
@@ -27,7 +27,7 @@ pub(super) enum Message {
         moved: usize,
     },
     NoThread {
-        error: std::io::Error,
+        reason: String,
     },
 }
 
@@ -49,9 +49,9 @@ impl Message {
                 moved,
                 "metrics are recorded into shards again; the values in memory were carried over"
             ),
-            Message::NoThread { error } => tracing::warn!(
-                %error,
-                "cannot start the thread that repairs metrics shards; trying again with the next new series"
+            Message::NoThread { reason } => tracing::warn!(
+                reason,
+                "metrics shards are not looked after; trying again with the next new series"
             ),
         }
     }

@@ -144,6 +144,7 @@ impl Script {
             let line = line.unwrap();
             let words: Vec<&str> = line.split(' ').collect();
             if words == ["end"] {
+                wait_for("the log to be told", || (!is_logging()).then_some(()));
                 return;
             }
             let answer = self.answer(&words);
@@ -201,6 +202,12 @@ impl Script {
                 let added: u64 = self.storms.drain(..).map(|s| s.join().unwrap()).sum();
                 return added.to_string();
             }
+            ["whole", name] => self.make_whole(name),
+            ["fsize", len_bytes] => {
+                let mut limit = rustix::process::getrlimit(rustix::process::Resource::Fsize);
+                limit.current = len_bytes.parse().ok();
+                rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+            }
             ["nofile", count] => {
                 let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
                 limit.current = Some(count.parse().unwrap());
@@ -213,6 +220,18 @@ impl Script {
 
     fn make(&mut self, kind: FileKind, name: &str, create: Create) {
         let series = self.writer.unwrap().series(kind, vec![key(name)], create);
+        self.series.insert(name.to_owned(), series);
+    }
+
+    /// A histogram of ten entries.
+    fn make_whole(&mut self, name: &str) {
+        let keys = (0..10)
+            .map(|index| key(&format!("{name}_{index}")))
+            .collect();
+        let series = self
+            .writer
+            .unwrap()
+            .series(FileKind::Histogram, keys, Create::AtZero);
         self.series.insert(name.to_owned(), series);
     }
 
@@ -231,4 +250,13 @@ impl Script {
             }));
         }
     }
+}
+
+/// Whether the thread that tells the log is at it.
+fn is_logging() -> bool {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    tasks
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
+        .any(|name| name.trim_end() == "metricsd-log")
 }
