@@ -13,6 +13,11 @@ use crate::family::{Handle, Table};
 use crate::labels::LabelSet;
 use crate::schema::{Refusal, Schema};
 
+/// Most families of a registry. Bounds what a program can add to memory and to a scrape by making names of data.
+pub(crate) const FAMILIES_MAX: usize = 10_000;
+/// Most registrations that cannot stand and get cells of their own; later ones share cells by type and label set.
+const DETACHED_MAX: usize = 1_000;
+
 #[derive(Debug)]
 pub(crate) struct Catalogue {
     families: BTreeMap<String, Registered>,
@@ -100,6 +105,9 @@ impl Catalogue {
             let same = known.is::<L>(schema).then(|| known.table()).flatten();
             return same.map(Some).ok_or(Refusal::Conflict);
         }
+        if self.families.len() >= FAMILIES_MAX {
+            return Err(Refusal::TooManyFamilies);
+        }
         for sample in schema.exposed_names() {
             if let Some(other) = self.exposed.get(&sample) {
                 return Err(Refusal::Clash {
@@ -113,14 +121,22 @@ impl Catalogue {
 
     /// The same mistake again, perhaps in a loop, gets the same cells: memory must not grow by it.
     fn detach<L: LabelSet, H: Handle>(&mut self, schema: &Schema, refusal: Refusal) -> Found<H> {
-        let known = self.detached.iter().find(|known| known.is::<L>(schema));
-        if let Some(table) = known.and_then(Registered::table) {
+        let shared = schema.shared();
+        let is_full = self.detached.len() >= DETACHED_MAX;
+        let known = self.detached_table::<L, H>(schema).or_else(|| {
+            is_full
+                .then(|| self.detached_table::<L, H>(&shared))
+                .flatten()
+        });
+        if let Some(table) = known {
             return Found {
                 table,
                 refusal: Some(refusal),
                 is_new: false,
             };
         }
+        // Beyond the limit the list grows by the types and label sets of the program alone.
+        let schema = if is_full { &shared } else { schema };
         let (registered, table) = self.table::<L, H>(schema, self.detached_writer);
         self.detached.push(registered);
         Found {
@@ -128,6 +144,11 @@ impl Catalogue {
             refusal: Some(refusal),
             is_new: true,
         }
+    }
+
+    fn detached_table<L: LabelSet, H: Handle>(&self, schema: &Schema) -> Option<Arc<Table<H>>> {
+        let known = self.detached.iter().find(|known| known.is::<L>(schema));
+        known.and_then(Registered::table)
     }
 
     fn table<L: LabelSet, H: Handle>(

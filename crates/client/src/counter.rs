@@ -1,5 +1,6 @@
 //! The counter handle.
-//! Invariant: a counter never goes down, and no value that could spoil it for ever (NaN, infinity) reaches its cell.
+//! Invariant: a counter never goes down, and no amount that could spoil it for ever (NaN, infinity, or so large
+//! that a sum becomes infinite) reaches its cell.
 //! It must not touch anything but its own cell.
 
 use std::sync::Arc;
@@ -7,6 +8,12 @@ use std::sync::Arc;
 use metricsd_shard::Series;
 
 use crate::defects::{Complaints, Defect};
+
+/// Largest amount, either way, that is added to anything: 2 to the power of 960, about 9.7e288.
+///
+/// No sum of such amounts becomes infinite, however many they are, and so no addition has to look at its sum: from 2 to the
+/// power of 1014 on, neighbouring numbers are so far apart that adding this much changes nothing.
+pub const AMOUNT_MAX: f64 = f64::from_bits((1023 + 960) << 52);
 
 /// A value that only grows. Cheap to clone; every clone adds to the same series.
 ///
@@ -28,11 +35,12 @@ impl Counter {
         self.series.add(0, 1.0);
     }
 
-    /// Add `amount`, in the unit of the metric's name. A negative, NaN or infinite amount changes nothing and is counted as a
-    /// defect: a counter that falls reads as a restart, and one that is infinite hides everything after it.
+    /// Add `amount`, in the unit of the metric's name. An amount that is negative, NaN, infinite or above [`AMOUNT_MAX`] changes
+    /// nothing and is counted as a defect: a counter that falls reads as a restart, and one that is infinite hides everything
+    /// after it.
     #[inline]
     pub fn add(&self, amount: f64) {
-        if (0.0..f64::INFINITY).contains(&amount) {
+        if (0.0..=AMOUNT_MAX).contains(&amount) {
             self.series.add(0, amount);
         } else if amount < 0.0 && amount.is_finite() {
             self.complaints.refuse(Defect::Negative);

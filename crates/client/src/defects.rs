@@ -1,21 +1,23 @@
 //! What was recorded wrongly, or not at all, because of a mistake in the program that records.
-//! Invariant: every refused call is counted by exactly one [`Defect`]; a call never fails because of it.
+//! Invariant: every refused call is counted by exactly one [`Defect`]; a call never fails because of it, never waits, and
+//! never logs: the journal does, on a thread of its own.
 //! It must not touch the cells of the program's own families.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use metricsd_shard::{Create, FileKind, Series, Writer};
-use tracing::warn;
 
-use crate::schema::{Schema, Shape};
+use crate::journal::Journal;
+use crate::schema::{Refusal, Schema, Shape};
 
 crate::label_value! {
     /// Why a call was refused or recorded under another label value. Label `defect` of `<program>_telemetry_defects_total`.
     pub enum Defect {
         /// A counter was to go down. The counter stays.
         Negative = "negative",
-        /// NaN, or an infinite value where it could never be taken back. The cell stays.
+        /// NaN, or an amount so large (infinity, or beyond [`AMOUNT_MAX`](crate::AMOUNT_MAX)) that it could never be taken back.
+        /// The cell stays.
         NotFinite = "not_finite",
         /// `inc`, `dec`, `add` or `sub` on a most-recent gauge, which only has `set`. The gauge stays.
         GaugeMode = "gauge_mode",
@@ -28,47 +30,75 @@ crate::label_value! {
 
 const DEFECT_COUNT: usize = Defect::ALL.len();
 
-/// The counts of one registry: published in a series where it belongs to a program, else only counted.
+/// The defects of one registry.
 #[derive(Debug)]
-pub(crate) enum Defects {
+pub(crate) struct Defects {
+    counts: Counts,
+    journal: Journal,
+}
+
+/// Published in a series where the registry belongs to a program, else only counted.
+#[derive(Debug)]
+enum Counts {
     Published(Series),
-    Counted([AtomicU64; DEFECT_COUNT]),
+    Private([AtomicU64; DEFECT_COUNT]),
 }
 
 impl Defects {
-    /// The family in which a program publishes them.
+    /// The family in which a program publishes them. A program whose name would make it one of the daemon's families, or no
+    /// legal name, has `program_` before it, and one whose name is too long just that.
     pub(crate) fn schema(program: &str) -> Schema {
-        let name = format!("{}_telemetry_defects_total", metric_prefix(program));
+        let prefix = metric_prefix(program);
+        let candidates = [&prefix, &format!("program_{prefix}"), "program"].map(Defects::schema_of);
+        candidates
+            .into_iter()
+            .find_map(|(schema, refusal)| refusal.is_none().then_some(schema))
+            .expect("the last prefix makes a legal name")
+    }
+
+    fn schema_of(prefix: &str) -> (Schema, Option<Refusal>) {
+        let name = format!("{prefix}_telemetry_defects_total");
         let help = "Calls that telemetry refused or recorded under another label value, by defect.";
-        Schema::new(&name, help, Shape::Counter).0
+        Schema::new(&name, help, Shape::Counter)
     }
 
     /// Published through `writer`, all of them at zero at once.
-    pub(crate) fn published(writer: Writer, schema: &Schema) -> Defects {
+    pub(crate) fn published(writer: Writer, schema: &Schema, journal: Journal) -> Defects {
         let keys = Defect::ALL
             .iter()
             .flat_map(|defect| schema.keys(&["defect"], &[defect.as_str()]));
-        Defects::Published(writer.series(FileKind::Counter, keys.collect(), Create::AtZero))
+        let series = writer.series(FileKind::Counter, keys.collect(), Create::AtZero);
+        Defects {
+            counts: Counts::Published(series),
+            journal,
+        }
     }
 
-    pub(crate) fn counted() -> Defects {
-        Defects::Counted([const { AtomicU64::new(0) }; DEFECT_COUNT])
+    pub(crate) fn private(journal: Journal) -> Defects {
+        Defects {
+            counts: Counts::Private([const { AtomicU64::new(0) }; DEFECT_COUNT]),
+            journal,
+        }
     }
 
     pub(crate) fn count(&self, defect: Defect) {
-        match self {
-            Defects::Published(series) => series.add(defect as usize, 1.0),
-            Defects::Counted(counts) => {
+        match &self.counts {
+            Counts::Published(series) => series.add(defect as usize, 1.0),
+            Counts::Private(counts) => {
                 counts[defect as usize].fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
     pub(crate) fn get(&self, defect: Defect) -> u64 {
-        match self {
-            Defects::Published(series) => series.get(defect as usize) as u64,
-            Defects::Counted(counts) => counts[defect as usize].load(Ordering::Relaxed),
+        match &self.counts {
+            Counts::Published(series) => series.get(defect as usize) as u64,
+            Counts::Private(counts) => counts[defect as usize].load(Ordering::Relaxed),
         }
+    }
+
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
     }
 }
 
@@ -77,6 +107,8 @@ impl Defects {
 pub(crate) struct Complaints {
     family: String,
     defects: Arc<Defects>,
+    /// One bit for each defect that this family met.
+    met: AtomicU8,
     /// One bit for each defect that was logged for this family.
     logged: AtomicU8,
 }
@@ -84,23 +116,39 @@ pub(crate) struct Complaints {
 const _: () = assert!(DEFECT_COUNT <= u8::BITS as usize, "one bit for each defect");
 
 impl Complaints {
-    pub(crate) fn new(family: &str, defects: Arc<Defects>) -> Complaints {
-        Complaints {
+    /// They are known to the journal from now on.
+    pub(crate) fn new(family: &str, defects: Arc<Defects>) -> Arc<Complaints> {
+        let complaints = Arc::new(Complaints {
             family: family.to_owned(),
-            defects,
+            defects: defects.clone(),
+            met: AtomicU8::new(0),
             logged: AtomicU8::new(0),
-        }
+        });
+        defects.journal.follow(&complaints);
+        complaints
     }
 
-    /// Count; log the first one of a family, so that a mistake in a loop is one line.
+    /// Count, and have the first one of a family logged, so that a mistake in a loop is one line. Takes no lock and does not
+    /// log: this is the thread that trades, and a subscriber may hold a lock that it needs, or wait for a full pipe.
     #[cold]
     pub(crate) fn refuse(&self, defect: Defect) {
         self.defects.count(defect);
         let bit = 1 << defect as u8;
-        if self.logged.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
-            let family = self.family.as_str();
-            warn!(family, %defect, "telemetry call refused; later ones of this kind are only counted");
+        if self.met.fetch_or(bit, Ordering::AcqRel) & bit == 0 {
+            self.defects.journal.wake();
         }
+    }
+
+    pub(crate) fn family(&self) -> &str {
+        &self.family
+    }
+
+    /// The defects that were met and never logged; they are the caller's to log now.
+    pub(crate) fn take(&self) -> impl Iterator<Item = Defect> + use<> {
+        let met = self.met.load(Ordering::Acquire);
+        let new = met & !self.logged.fetch_or(met, Ordering::AcqRel);
+        let all = Defect::ALL.iter().copied();
+        all.filter(move |&defect| new & (1 << defect as u8) != 0)
     }
 }
 

@@ -58,7 +58,7 @@ impl<H: Handle> Table<H> {
     pub(crate) fn new<L: LabelSet>(
         schema: Schema,
         writer: Writer,
-        complaints: Complaints,
+        complaints: Arc<Complaints>,
     ) -> Table<H> {
         let places = (0..L::COMBINATIONS.max(1))
             .map(|_| OnceLock::new())
@@ -68,7 +68,7 @@ impl<H: Handle> Table<H> {
             schema,
             writer,
             names: L::NAMES,
-            complaints: Arc::new(complaints),
+            complaints,
         }
     }
 
@@ -88,7 +88,8 @@ impl<H: Handle> Table<H> {
         match place.get() {
             Some(handle) => handle,
             None => {
-                // Filled outside of `get_or_init`: the writer may log, and a subscriber may come back here for the same series.
+                // Filled outside of `get_or_init`: the writer may lead to a subscriber that comes back here for the same series,
+                // and a fork in between must not find the place taken: so it is taken for the time of one move alone.
                 // Two that are made at once lead to the same cells, since the writer has one entry for each key.
                 let handle = self.fill(&values());
                 place.get_or_init(|| handle)

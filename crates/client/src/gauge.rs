@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use metricsd_shard::{GaugeMode, Series};
 
+use crate::counter::AMOUNT_MAX;
 use crate::defects::{Complaints, Defect};
 
 /// A value that moves both ways. Cheap to clone; every clone moves the same series.
@@ -62,13 +63,13 @@ impl Gauge {
         self.add(-1.0);
     }
 
-    /// Add `amount`, beginning at 0. NaN and infinite amounts are refused, and in the most-recent modes every amount is (Python
-    /// raises there).
+    /// Add `amount`, beginning at 0. NaN, infinite amounts and those beyond [`AMOUNT_MAX`] are refused, and in
+    /// the most-recent modes every amount is (Python raises there).
     #[inline]
     pub fn add(&self, amount: f64) {
         if self.most_recent {
             self.complaints.refuse(Defect::GaugeMode);
-        } else if amount.is_finite() {
+        } else if amount.abs() <= AMOUNT_MAX {
             self.series.add(0, amount);
         } else {
             self.complaints.refuse(Defect::NotFinite);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use metricsd_shard::Series;
 
+use crate::counter::AMOUNT_MAX;
 use crate::defects::{Complaints, Defect};
 
 /// A distribution over fixed buckets. Cheap to clone; every clone records into the same series.
@@ -34,11 +35,13 @@ impl Histogram {
         }
     }
 
-    /// Record `value`, in the unit of the metric's name. NaN and infinite values are refused and counted as a defect: the sum
-    /// would never be a number again.
+    /// Record `value`, in the unit of the metric's name. NaN, infinite values and those beyond
+    /// [`AMOUNT_MAX`] are refused and counted as a defect: the sum would never be a number again.
     #[inline]
     pub fn observe(&self, value: f64) {
-        if !value.is_finite() {
+        // Written so that NaN is refused too.
+        let is_addable = value.abs() <= AMOUNT_MAX;
+        if !is_addable {
             self.complaints.refuse(Defect::NotFinite);
             return;
         }

@@ -49,7 +49,7 @@
 //! | directory (B) | `PEAKTRADE_METRICS_MULTIPROC_DIR`, `PROMETHEUS_MULTIPROC_DIR` | `multiproc_dir` | `.ops_local/prom_multiproc` |
 //! | address (A) | `PEAK_TRADE_METRICSD_PORT`, on loopback | `listen` | `127.0.0.1:9111` |
 //!
-//! [`Registry::from_env`] never fails. A program that wants to end on a bad variable calls [`Settings::resolve`] or
+//! [`Registry::from_env`] never fails; a bad port variable costs Mode B a warning only. A program that wants to end on a bad variable calls [`Settings::resolve`] or
 //! [`Settings::from_env`], which give a typed [`SettingsError`], and then [`Registry::start`]. Both log the mode and the
 //! absolute directory (or the address) once.
 //!
@@ -73,23 +73,52 @@
 //! | `set` on a most-recent gauge | as `set`, reading the clock, and a lock of that one cell |
 //! | `family.with(&labels)` | index arithmetic and one load |
 //! | the first `with` of a label set with text, the first `set` of a gauge | a lock, and writing the series' keys |
-//! | making a [`label_text!`] value | sanitising, and a look-up under a read lock; make it once and keep it |
+//! | making a [`label_text!`] value | sanitising, an allocation and a look-up; a lock if it is new; make it once and keep it |
+//! | a call that is refused | a few atomic operations; the first of its kind of a family also wakes the thread that logs it |
 //! | registration | a lock; every series of a finite family is made at once |
 //! | [`Registry::render`] | reads every cell; holds up nobody who records through a handle |
 //!
 //! # What is refused
 //! No call fails. One that makes no sense changes nothing and is counted by [`Defect`], published as
-//! `<program>_telemetry_defects_total{defect}` and logged once per family: a counter that would fall (`negative`), NaN or an
-//! infinite amount (`not_finite`), arithmetic on a most-recent gauge (`gauge_mode`), a registration that contradicts an earlier
-//! one or has an illegal name, help or buckets (`registration`; its handles work on memory that nobody reads), a text label
-//! whose domain is full (`label_overflow`; recorded under `other`).
+//! `<program>_telemetry_defects_total{defect}` (with `program_` before it where the program's name would make it one of the
+//! daemon's own, such as `metricsd-probe`): a counter that would fall (`negative`), NaN, an infinite amount or one beyond
+//! [`AMOUNT_MAX`], by which a sum could become infinite (`not_finite`), arithmetic on a most-recent gauge (`gauge_mode`), a
+//! registration that contradicts an earlier one, has an illegal name, help or buckets, or comes after 10,000 families
+//! (`registration`; its handles work on memory that nobody reads, and after 1,000 such registrations on memory that they
+//! share), a text label whose domain is full (`label_overflow`; recorded under `other`).
+//!
+//! Each is logged once per family, a refused registration by the thread that registers, a refused call never by the thread
+//! that records: a thread of the registry does it, because a subscriber may hold a lock that the caller needs, or wait for a
+//! full pipe. [`Registry::in_memory`] and a forked child have no such thread; there the next registration or
+//! [`Registry::status`] logs.
+//!
+//! # One registry per process
+//! Start one and clone it. In Mode B each one keeps its descriptors, mappings and files until the process ends, also after it
+//! was dropped, because handles and shards outlive it; each one has a thread that logs. A second one of the same program
+//! over the same directory is warned of.
+//!
+//! # Never truncate a live shard
+//! Shards are mapped. If anything cuts one to less than its process has in use (`truncate`, `> file.db`, `cp` over it, a
+//! backup that is restored in place), the next call that records into the part that is gone raises SIGBUS, and the process
+//! dies of it. Nothing guards against that yet, so never write to the files of a live process and keep others from it by the
+//! directory's permissions. To delete a file (`rm`) is safe: the process records into the deleted one.
 //!
 //! # Fork and signals
 //! In Mode B a forked child goes on with the same handles and writes shards of its own, from zero, from its first touch on;
 //! what the parent counted stays the parent's. In Mode A the child has a copy of the values, and the endpoint stays with the
-//! parent. If another thread was registering a family or making a new text value in the instant of the fork, its lock stays
-//! taken in the child: register before forking. Raw `clone` and `fork` system calls are not supported: they bypass the handler
-//! that detaches the child, and counts are lost. No call is async-signal-safe.
+//! parent. Handles that exist, label sets that were used, and text values that are known need no lock, so they work in every
+//! child. A lock that another thread held in the instant of the fork stays taken in the child for ever, and the call that
+//! needs it never returns there. There are three:
+//! - the catalogue: another thread was registering a family of this registry, or its own thread was about to log; in the
+//!   child every registration waits;
+//! - a text domain: another thread was making a value that was new to its [`label_text!`] type; in the child making any other
+//!   new value of that type waits, and so does any value at all if it was the first of the process;
+//! - the place of one label set: another thread was using it for the first time (or registering its family); in the child the
+//!   first use of that label set waits. The place is taken for the few instructions that store the handle.
+//!
+//! To be safe, register, make the text values, and use each label set once before the first thread starts or the process
+//! forks. Raw `clone` and `fork` system calls are not supported: they bypass the handler that detaches the child, and counts
+//! are lost. No call is async-signal-safe.
 #![forbid(unsafe_code)]
 
 mod catalogue;
@@ -101,6 +130,7 @@ mod family;
 mod gather;
 mod gauge;
 mod histogram;
+mod journal;
 mod labels;
 mod registry;
 mod schema;
@@ -108,7 +138,7 @@ mod settings;
 mod status;
 mod text;
 
-pub use counter::Counter;
+pub use counter::{AMOUNT_MAX, Counter};
 pub use defects::Defect;
 pub use family::{CounterFamily, GaugeFamily, HistogramFamily};
 pub use gauge::Gauge;

@@ -4,6 +4,8 @@
 //! It must not know what any metric of a program means.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -18,6 +20,7 @@ use crate::family::{CounterFamily, GaugeFamily, Handle, HistogramFamily, Table};
 use crate::gather::gather;
 use crate::gauge::Gauge;
 use crate::histogram::Histogram;
+use crate::journal::{self, Journal};
 use crate::labels::LabelSet;
 use crate::schema::{Refusal, Schema, Shape, histogram_bounds};
 use crate::settings::{FileSettings, Settings, SettingsError, Target};
@@ -51,10 +54,11 @@ enum Outcome {
 
 impl Registry {
     /// Start by the environment alone; see [`Settings::resolve`]. Never fails: a variable that cannot be used is logged once
-    /// and the registry records into memory, which [`status`](Self::status) says. Install the program's `tracing` subscriber
-    /// before.
+    /// and the registry records into memory, which [`status`](Self::status) says; but Mode B has no port, so there a port
+    /// variable that cannot be used costs a warning and nothing else. Install the program's `tracing` subscriber before.
     pub fn from_env(program: &str) -> Registry {
-        match Settings::from_env(program, &FileSettings::default()) {
+        let env = |name: &str| std::env::var_os(name);
+        match Settings::resolve_leniently(program, &FileSettings::default(), &env) {
             Ok(settings) => Registry::start(settings),
             Err(err) => Registry::unusable(program, &err),
         }
@@ -62,6 +66,9 @@ impl Registry {
 
     /// Start on settings. Never fails: a directory that cannot be written is retried in the background while everything is
     /// recorded into memory, and a busy port means no endpoint. Logs mode and absolute directory (or address) once.
+    ///
+    /// Start one registry per process, and clone it: its files, mappings and threads stay until the process ends, even when
+    /// it is dropped. A second Mode B registry of the same program over the same directory works, and is warned of.
     pub fn start(settings: Settings) -> Registry {
         let program = settings.program.clone();
         for warning in &settings.warnings {
@@ -70,6 +77,13 @@ impl Registry {
         match settings.target.clone() {
             Target::Shards { directory } => {
                 let shown = directory.display();
+                if is_repeated(&directory, &program) {
+                    warn!(
+                        program, directory = %shown,
+                        "this process has started a registry here before; each one keeps its files and descriptors until the \
+                         process ends, also when it is dropped: start one and clone it"
+                    );
+                }
                 info!(program, mode = "B", directory = %shown, "telemetry goes into shards for metricsd; no port is opened");
                 let info = ProcessInfo {
                     program: settings.program,
@@ -112,10 +126,16 @@ impl Registry {
         begin: impl FnOnce(Writer) -> Outcome,
     ) -> Registry {
         let published = program.map(Defects::schema);
+        let journal = Journal::default();
         let defects = Arc::new(match &published {
-            Some(schema) => Defects::published(writer, schema),
-            None => Defects::counted(),
+            Some(schema) => Defects::published(writer, schema, journal),
+            None => Defects::private(journal),
         });
+        if let Some(program) = program
+            && let Err(error) = journal::start_thread(&defects)
+        {
+            warn!(program, %error, "no thread that logs refused calls; registrations and looks at the status log them");
+        }
         let mut catalogue = Catalogue::new(writer, defects.clone());
         if let Some(schema) = &published {
             catalogue.claim(schema);
@@ -191,6 +211,7 @@ impl Registry {
 
     /// Where the metrics go at the moment.
     pub fn status(&self) -> Status {
+        self.0.defects.journal().log_unless_threaded();
         match &self.0.outcome {
             Outcome::Endpoint(address) => Status::Endpoint { address: *address },
             Outcome::Memory => Status::Memory,
@@ -238,8 +259,24 @@ impl Registry {
                 }
             }
         }
+        self.0.defects.journal().log_unless_threaded();
         found.table
     }
+}
+
+/// Whether this process has started a registry of this program over this directory before. A forked child has not.
+fn is_repeated(directory: &Path, program: &str) -> bool {
+    static STARTED: Mutex<Vec<(u32, PathBuf, String)>> = Mutex::new(Vec::new());
+    // A fork can have left it taken, and a warning is worth no waiting.
+    let Ok(mut started) = STARTED.try_lock() else {
+        return false;
+    };
+    let this = (process::id(), directory.to_owned(), program.to_owned());
+    let is_repeated = started.contains(&this);
+    if !is_repeated {
+        started.push(this);
+    }
+    is_repeated
 }
 
 /// An error with its causes, as one line.

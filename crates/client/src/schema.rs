@@ -56,6 +56,10 @@ pub(crate) enum Refusal {
         "this family was registered before with another type, help, labels or buckets; the first registration stands"
     )]
     Conflict,
+    #[error(
+        "this registry has 10,000 families; names must not be made of data, labels are for that"
+    )]
+    TooManyFamilies,
     #[error("family {other} already exposes the sample name {sample}")]
     Clash { other: String, sample: String },
 }
@@ -89,6 +93,19 @@ impl Schema {
             },
             refusal,
         )
+    }
+
+    /// What stands for this schema where cells are shared by all registrations of its type.
+    pub(crate) fn shared(&self) -> Schema {
+        let shape = match &self.shape {
+            Shape::Histogram(_) => Shape::Histogram(Arc::from([f64::INFINITY])),
+            other => other.clone(),
+        };
+        Schema {
+            family: "detached".to_owned(),
+            help: String::new(),
+            shape,
+        }
     }
 
     /// Every name that the family's lines have in the exposition, the family's own among them: no other family may have one of

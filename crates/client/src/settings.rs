@@ -148,7 +148,38 @@ impl Settings {
         env: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Settings, SettingsError> {
         let mut warnings = Vec::new();
-        let listen = resolve_listen(file, env, &mut warnings)?;
+        let listen = resolve_listen(file, env, &mut warnings);
+        Settings::assemble(program, file, env, listen, warnings)
+    }
+
+    /// As [`resolve`](Self::resolve), but what a port variable says is no error in Mode B, which has no port.
+    pub(crate) fn resolve_leniently(
+        program: &str,
+        file: &FileSettings,
+        env: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Settings, SettingsError> {
+        let mut warnings = Vec::new();
+        let listen = match (
+            resolve_listen(file, env, &mut warnings),
+            resolve_mode(file, env),
+        ) {
+            (Err(error @ SettingsError::Port { .. }), Ok(Mode::B)) => {
+                warnings.push(format!("{error}; ignored, since Mode B opens no port"));
+                Ok(LISTEN_DEFAULT)
+            }
+            (listen, _) => listen,
+        };
+        Settings::assemble(program, file, env, listen, warnings)
+    }
+
+    fn assemble(
+        program: &str,
+        file: &FileSettings,
+        env: &dyn Fn(&str) -> Option<OsString>,
+        listen: Result<SocketAddr, SettingsError>,
+        mut warnings: Vec<String>,
+    ) -> Result<Settings, SettingsError> {
+        let listen = listen?;
         let target = match resolve_mode(file, env)? {
             Mode::A => Target::Endpoint { listen },
             Mode::B => {

@@ -1,9 +1,10 @@
 //! Text as a label value, only where a program asks for it: sanitised, cut, and bounded in the number of different values.
-//! Invariant: a domain never hands out more than `values_max` different values besides `other`, whatever it is given.
+//! Invariant: a domain never hands out more than `values_max` different values besides `other`, whatever it is given; and a
+//! value that it knows is found without a lock, so that a fork cannot take it away.
 //! It must not touch cells or files.
 
-use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// What is recorded for values that arrive after a domain is full.
 pub const OTHER: &str = "other";
@@ -25,7 +26,17 @@ pub struct TextDomain {
     spelling: Spelling,
     len_max_bytes: usize,
     values_max: u16,
-    known: RwLock<BTreeMap<&'static str, u16>>,
+    /// Open addressing from a value's hash on; a place is filled once, and the first free one ends a search. At most half of
+    /// them are ever filled.
+    places: OnceLock<Box<[OnceLock<Known>]>>,
+    /// How many values there are. Held while a place is filled.
+    count: Mutex<u16>,
+}
+
+#[derive(Debug)]
+struct Known {
+    value: &'static str,
+    index: u16,
 }
 
 /// One sanitised value of a domain.
@@ -69,50 +80,44 @@ impl TextDomain {
             spelling,
             len_max_bytes,
             values_max: values_max as u16,
-            known: RwLock::new(BTreeMap::new()),
+            places: OnceLock::new(),
+            count: Mutex::new(0),
         }
     }
 
-    /// The label value for `raw`. Takes a lock for the time of a look-up and allocates; a value is kept for the life of the
-    /// process.
+    /// The label value for `raw`. Allocates; a value that is new takes a lock, and is kept for the life of the process.
     pub fn text(&self, raw: &str) -> Text {
         let spelled = spell(self.spelling, self.len_max_bytes, raw);
         if spelled == OTHER {
             // Not an overflow: the caller said so. It shares the series of the overflow, since one key must not exist twice.
             return self.other(false);
         }
-        if let Some((&value, &index)) = self
-            .known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_key_value(spelled.as_str())
-        {
-            return Text {
-                value,
-                index,
-                overflow: false,
-            };
+        let places = self.places.get_or_init(|| {
+            let count = (2 * usize::from(self.values_max)).next_power_of_two();
+            (0..count).map(|_| OnceLock::new()).collect()
+        });
+        match find(places, &spelled) {
+            Ok(known) => known.text(),
+            Err(_) => self.insert(places, spelled),
         }
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some((&value, &index)) = known.get_key_value(spelled.as_str()) {
-            return Text {
-                value,
-                index,
-                overflow: false,
-            };
-        }
-        let index = known.len() as u16;
+    }
+
+    #[cold]
+    fn insert(&self, places: &[OnceLock<Known>], spelled: String) -> Text {
+        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = match find(places, &spelled) {
+            // Another thread was faster.
+            Ok(known) => return known.text(),
+            Err(place) => place,
+        };
+        let index = *count;
         if index >= self.values_max {
             return self.other(true);
         }
+        *count += 1;
         // Leaked on purpose: at most `values_max` times, and it makes a label value `Copy` and free to read.
         let value: &'static str = Box::leak(spelled.into_boxed_str());
-        known.insert(value, index);
-        Text {
-            value,
-            index,
-            overflow: false,
-        }
+        place.get_or_init(|| Known { value, index }).text()
     }
 
     const fn other(&self, overflow: bool) -> Text {
@@ -122,6 +127,32 @@ impl TextDomain {
             overflow,
         }
     }
+}
+
+impl Known {
+    fn text(&self) -> Text {
+        Text {
+            value: self.value,
+            index: self.index,
+            overflow: false,
+        }
+    }
+}
+
+/// The value if it is known, else the place where it would be. Takes no lock.
+fn find<'a>(places: &'a [OnceLock<Known>], value: &str) -> Result<&'a Known, &'a OnceLock<Known>> {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    let start = hasher.finish() as usize & (places.len() - 1);
+    let (before, from) = places.split_at(start);
+    for place in from.iter().chain(before) {
+        match place.get() {
+            None => return Err(place),
+            Some(known) if known.value == value => return Ok(known),
+            Some(_) => {}
+        }
+    }
+    unreachable!("at least half of the places are free")
 }
 
 fn spell(spelling: Spelling, len_max_bytes: usize, raw: &str) -> String {
@@ -180,7 +211,7 @@ macro_rules! label_text {
 
         #[allow(dead_code, reason = "not every program reads the value back")]
         impl $name {
-            /// The sanitised value of `raw`. Takes a lock for the time of a look-up and allocates: make it once and keep it.
+            /// The sanitised value of `raw`. Allocates, and takes a lock if the value is new: make it once and keep it.
             $vis fn new(raw: &str) -> $name {
                 static DOMAIN: $crate::TextDomain = $crate::TextDomain::new($crate::Spelling::$spelling, $len_max_bytes, $values_max);
                 $name(DOMAIN.text(raw))
@@ -273,6 +304,21 @@ mod tests {
             (said.as_str(), said.index(), said.is_overflow()),
             (OTHER, 2, false)
         );
+    }
+
+    /// As in a child that was forked while another thread made a new value.
+    #[test]
+    fn a_known_value_is_found_while_the_lock_is_taken_for_ever() {
+        static DOMAIN: TextDomain = TextDomain::new(Spelling::Lower, 16, 9_000);
+        let known: Vec<Text> = (0..4_500).map(|n| DOMAIN.text(&format!("v{n}"))).collect();
+        std::mem::forget(DOMAIN.count.lock());
+        let (done, finished) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let again: Vec<Text> = (0..4_500).map(|n| DOMAIN.text(&format!("v{n}"))).collect();
+            done.send(again == known).unwrap();
+        });
+        let same = finished.recv_timeout(std::time::Duration::from_secs(30));
+        assert_eq!(same, Ok(true), "a known value waits for the lock");
     }
 
     #[test]

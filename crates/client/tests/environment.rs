@@ -181,6 +181,20 @@ fn an_unusable_environment_is_one_line_and_a_program_that_goes_on() {
 }
 
 #[test]
+fn a_port_that_is_none_costs_mode_b_a_warning_and_nothing_else() {
+    let at = tempfile::tempdir().unwrap();
+    for name in ["PEAK_TRADE_METRICSD_PORT", "PEAKTRADE_METRICS_PORT"] {
+        let variables = [("PEAKTRADE_METRICS_MULTIPROC_DIR", "d"), (name, "http")];
+        let (said, log) = run(&variables, at.path());
+        assert!(said[0].starts_with("shards "), "{said:?}");
+        assert_eq!(log.len(), 2, "{log:?}");
+        for part in ["WARN", name, "\"http\"", "1 to 65535", "Mode B"] {
+            assert!(log[0].contains(part), "{part}: {log:?}");
+        }
+    }
+}
+
+#[test]
 fn legacy_variables_work_and_warn() {
     let at = tempfile::tempdir().unwrap();
     let (said, log) = run(&[("prometheus_multiproc_dir", "old")], at.path());

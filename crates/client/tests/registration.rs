@@ -6,7 +6,7 @@ mod common;
 
 use common::logged;
 use metricsd_client::{
-    CurrencyCode, Defect, GaugeMode, Registry, label_set, label_text, label_value,
+    AMOUNT_MAX, CurrencyCode, Defect, GaugeMode, Registry, label_set, label_text, label_value,
 };
 
 label_value! { enum Side { Buy = "buy", Sell = "sell" } }
@@ -215,6 +215,9 @@ fn a_counter_never_falls_and_never_becomes_infinite_or_nan() {
         for amount in [-1.0, -0.5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             counter.add(amount);
         }
+        // In a registry without a thread for it, this is what logs.
+        registry.status();
+        registry.status();
     });
     counter.add(0.0);
     counter.add(-0.0);
@@ -231,6 +234,77 @@ fn a_counter_never_falls_and_never_becomes_infinite_or_nan() {
         2,
         "one line for each kind of defect of a family: {lines:?}"
     );
+}
+
+#[test]
+fn no_sum_becomes_infinite_however_large_its_amounts() {
+    let registry = Registry::in_memory();
+    let counter = registry.counter("c_total", "C.");
+    let gauge = registry.gauge("g", "G.", GaugeMode::Sum);
+    let histogram = registry.histogram("h", "H.", &[1.0]);
+    for amount in [f64::MAX, AMOUNT_MAX * 1.000_001] {
+        for _ in 0..2 {
+            counter.add(amount);
+            gauge.add(amount);
+            gauge.sub(amount);
+            histogram.observe(amount);
+            histogram.observe(-amount);
+        }
+    }
+    assert_eq!((counter.get(), gauge.get()), (0.0, 0.0));
+    assert_eq!((histogram.count(), histogram.sum()), (0.0, 0.0));
+    assert_eq!(registry.defects(Defect::NotFinite), 20);
+    // The largest amount that is taken changes nothing any more long before the end of the numbers.
+    counter.add(AMOUNT_MAX);
+    gauge.set(f64::MAX);
+    gauge.add(AMOUNT_MAX);
+    assert_eq!((counter.get(), gauge.get()), (AMOUNT_MAX, f64::MAX));
+    gauge.set(-f64::MAX);
+    gauge.sub(AMOUNT_MAX);
+    assert_eq!(gauge.get(), -f64::MAX);
+    let standstill = 2f64.powi(1015);
+    assert_eq!(standstill + AMOUNT_MAX, standstill);
+}
+
+#[test]
+fn names_made_of_data_end_at_the_bound() {
+    let registry = Registry::in_memory();
+    for order in 0..10_050 {
+        registry.counter(&format!("order_{order}"), "O.").inc();
+    }
+    assert_eq!(registry.defects(Defect::Registration), 50);
+    assert_eq!(samples(&registry).len(), 10_000);
+    assert_eq!(registry.counter("order_7", "O.").get(), 1.0);
+    assert_eq!(registry.defects(Defect::Registration), 50);
+}
+
+#[test]
+fn registrations_that_cannot_stand_share_cells_beyond_the_bound() {
+    let registry = Registry::in_memory();
+    for order in 0..1_000 {
+        let counter = registry.counter(&format!("order-{order}"), "O.");
+        counter.inc();
+        assert_eq!(counter.get(), 1.0);
+    }
+    let ((), lines) = logged(|| {
+        for order in 1_000..1_010 {
+            let name = format!("order-{order}");
+            registry.counter(&name, "O.").inc();
+            registry
+                .histogram(&name, "O.", &[f64::from(order)])
+                .observe(1.0);
+            registry.gauge(&name, "O.", GaugeMode::Max).set(1.0);
+            registry
+                .counter_family::<BySide>(&name, "O.")
+                .with(&BySide { side: Side::Buy })
+                .inc();
+        }
+    });
+    assert_eq!(registry.counter("order-1010", "O.").get(), 10.0);
+    assert_eq!(registry.counter("order-7", "O.").get(), 1.0);
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert_eq!(registry.defects(Defect::Registration), 1_000 + 40 + 2);
+    assert_eq!(registry.render(), "");
 }
 
 #[test]
