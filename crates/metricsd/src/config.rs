@@ -3,16 +3,20 @@
 //! Invariant: what comes out is checked; an error names file, line, key, what was found and what is accepted. Must not touch:
 //! anything but the one file.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use metricsd_exporter::is_legal_label_name;
+use rustix::fs::{Mode, OFlags};
 use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::policy::{Policy, SeriesLimits};
+
+/// Longest configuration file that is read; a whole one has some hundred bytes.
+const FILE_LEN_MAX_BYTES: u64 = 1 << 20;
 
 /// A program's name is a label value; longer ones are mistakes.
 const PROGRAM_LEN_MAX_BYTES: usize = 64;
@@ -38,6 +42,18 @@ pub enum ConfigError {
         path: PathBuf,
         /// The system's error.
         source: io::Error,
+    },
+    /// It is a directory, FIFO, socket or device.
+    #[error("{}: not a regular file; accepted: a TOML file of at most 1 MiB", .path.display())]
+    NotRegular {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is longer than any configuration.
+    #[error("{}: longer than 1 MiB; accepted: a TOML file of at most 1 MiB", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
     },
     /// It is not TOML.
     #[error("{}:{line}: not TOML: {detail}", .path.display())]
@@ -71,10 +87,30 @@ impl FileConfig {
     /// # Errors
     /// A file that cannot be read, is not TOML, or has a key or value that is not accepted.
     pub fn read(path: &Path) -> Result<FileConfig, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        let read_error = |source| ConfigError::Read {
             path: path.to_owned(),
             source,
-        })?;
+        };
+        // To open a FIFO must not wait for its writer.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|errno| read_error(errno.into()))?;
+        let file = File::from(fd);
+        if !file.metadata().map_err(read_error)?.is_file() {
+            return Err(ConfigError::NotRegular {
+                path: path.to_owned(),
+            });
+        }
+        let mut text = String::new();
+        // The length that the system tells is not asked for: the file may grow.
+        file.take(FILE_LEN_MAX_BYTES + 1)
+            .read_to_string(&mut text)
+            .map_err(read_error)?;
+        if text.len() as u64 > FILE_LEN_MAX_BYTES {
+            return Err(ConfigError::TooLarge {
+                path: path.to_owned(),
+            });
+        }
         FileConfig::parse(path, &text)
     }
 
@@ -86,7 +122,7 @@ impl FileConfig {
         let document = DeTable::parse(text).map_err(|err| ConfigError::Syntax {
             path: path.to_owned(),
             line: line_of(text, err.span().map_or(text.len(), |span| span.start)),
-            detail: err.message().replace('\n', ", "),
+            detail: without_control_characters(&err.message().replace('\n', ", ")),
         })?;
         let root = Section {
             path,
@@ -273,7 +309,7 @@ impl<'a> Section<'a> {
         ConfigError::Key {
             path: self.path.to_owned(),
             line: line_of(self.text, offset),
-            key,
+            key: without_control_characters(&key),
             found: found.to_owned(),
             accepted: accepted.to_owned(),
         }
@@ -290,6 +326,19 @@ fn describe(value: &DeValue<'_>) -> String {
         DeValue::Array(_) => "a list".to_owned(),
         DeValue::Table(_) => "a section".to_owned(),
     }
+}
+
+/// A key is whatever the file says between quotes; a message is one line, and does nothing to a terminal.
+fn without_control_characters(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -386,7 +435,33 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap_err(), sentence);
         }
+        let escape = parse("[limits]\n\"a\\u001b[2J\\nb\" = 1").unwrap_err();
+        assert!(
+            escape.starts_with("m.toml:2: limits.a\\u{1b}[2J\\nb: found an unknown key"),
+            "{escape:?}"
+        );
         let syntax = parse("[limits]\nseries = = 1").unwrap_err();
         assert!(syntax.starts_with("m.toml:2: not TOML: "), "{syntax}");
+    }
+
+    #[test]
+    fn only_a_regular_file_of_at_most_1_mib_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.toml");
+        let read = |path: &Path| FileConfig::read(path).map_err(|err| err.to_string());
+        let largest = vec![b'\n'; FILE_LEN_MAX_BYTES as usize];
+        std::fs::write(&path, &largest).unwrap();
+        assert_eq!(read(&path).unwrap(), FileConfig::default());
+        std::fs::write(&path, [largest.as_slice(), b"\n"].concat()).unwrap();
+        let large = read(&path).unwrap_err();
+        assert!(large.contains("longer than 1 MiB"), "{large}");
+        for special in [folder.path(), Path::new("/dev/zero")] {
+            let refused = read(special).unwrap_err();
+            assert!(refused.contains("not a regular file"), "{refused}");
+        }
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, Mode::RUSR | Mode::WUSR).unwrap();
+        let refused = read(&fifo).unwrap_err();
+        assert!(refused.contains("not a regular file"), "{refused}");
     }
 }

@@ -138,10 +138,10 @@ impl Work {
         let shards = self.collector.shards().iter();
         let shards = shards.map(|shard| (shard.name(), shard.identity().birth));
         self.sessions = Sessions::new(shards, self.collector.processes());
-        let Some(directory) = self.collector.directory() else {
-            return;
-        };
-        match self.liveness.follow(directory, self.collector.shards()) {
+        match self
+            .liveness
+            .follow(self.collector.directory(), self.collector.shards())
+        {
             Ok(()) => drop(self.liveness.settle(LIVENESS_PATIENCE)),
             Err(err) => {
                 tracing::warn!(error = %err, "new shards cannot be watched; they are shown as unknown")

@@ -67,6 +67,19 @@ pub enum DirectoryError {
     },
 }
 
+/// Where the path of a directory that is open leads to by now.
+#[derive(Debug)]
+pub enum Whereabouts {
+    /// To the directory that is open.
+    Current,
+    /// To something else.
+    Replaced,
+    /// Nowhere.
+    Gone(DirectoryError),
+    /// The system does not tell: a parent cannot be searched, or its file system does not answer. The directory may be there.
+    Unknown(DirectoryError),
+}
+
 /// One name in the directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListedName {
@@ -174,10 +187,21 @@ impl ShardDirectory {
         }
     }
 
-    /// Whether the path still leads to this directory.
-    pub fn is_current(&self) -> bool {
-        rustix::fs::stat(&self.path)
-            .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (self.device, self.inode))
+    /// Where the path leads to now.
+    pub fn whereabouts(&self) -> Whereabouts {
+        match rustix::fs::stat(&self.path) {
+            Ok(stat) if (stat.st_dev, stat.st_ino) == (self.device, self.inode) => {
+                Whereabouts::Current
+            }
+            Ok(_) => Whereabouts::Replaced,
+            Err(Errno::NOENT) => Whereabouts::Gone(DirectoryError::Missing {
+                path: self.path.clone(),
+            }),
+            Err(Errno::NOTDIR) => Whereabouts::Gone(DirectoryError::NotADirectory {
+                path: self.path.clone(),
+            }),
+            Err(errno) => Whereabouts::Unknown(self.read_error(errno)),
+        }
     }
 
     /// When it changed last.

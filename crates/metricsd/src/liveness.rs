@@ -9,15 +9,16 @@ mod watch;
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use metricsd_shard::{Identity, Liveness, ShardFile};
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::{Mode, OFlags, openat};
 
-use crate::collect::Shard;
+use crate::collect::{FileTimes, Shard};
 use crate::directory::ShardDirectory;
 
 /// Answers by file identity.
@@ -32,6 +33,8 @@ pub struct Answer {
     pub asked_at: SystemTime,
     /// After it had answered.
     pub answered_at: Instant,
+    /// The file's times right after a granted lease; none with any other answer.
+    pub times: Option<FileTimes>,
 }
 
 /// A shard to ask about.
@@ -116,7 +119,9 @@ impl LivenessWatch {
     /// # Errors
     /// No descriptor for the directory.
     pub fn follow(&self, directory: &ShardDirectory, shards: &[Shard]) -> io::Result<()> {
-        let directory = directory.as_fd().try_clone_to_owned()?;
+        // Opened anew, because a duplicate would share the lock, and hold it for as long as the thread keeps the descriptor.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(directory, c".", flags, Mode::empty())?;
         let watched = |shard: &Shard| Watched {
             identity: shard.identity(),
             file_name: shard.file_name().to_owned(),

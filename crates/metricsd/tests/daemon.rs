@@ -566,3 +566,117 @@ fn nothing_in_the_directory_is_changed_by_serving_it() {
     assert!(daemon.terminate().success());
     assert_eq!(inventory(folder.path()), before);
 }
+
+#[test]
+fn a_directory_that_was_moved_away_and_back_is_served_again_and_its_lock_is_held_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shards, elsewhere) = (folder.path().join("shards"), folder.path().join("away"));
+    fs::create_dir(&shards).unwrap();
+    write_shard(&shards, "counter_1.db", &[(counter("a"), 5.0)]);
+    let daemon = Daemon::start(&shards);
+    for _ in 0..3 {
+        assert_eq!(expect_value(&daemon.scrape(), "a_total"), 5.0);
+        fs::rename(&shards, &elsewhere).unwrap();
+        assert!(!daemon.scrape().contains("a_total"));
+        assert_eq!(daemon.get("/-/ready").status, 503);
+        fs::rename(&elsewhere, &shards).unwrap();
+    }
+    assert_eq!(expect_value(&daemon.scrape(), "a_total"), 5.0);
+    assert_eq!(daemon.get("/-/ready").status, 200);
+    // Another directory in its place frees the first one, although the thread that asks for leases had it open.
+    fs::rename(&shards, &elsewhere).unwrap();
+    fs::create_dir(&shards).unwrap();
+    daemon.scrape();
+    let second = Daemon::start(&elsewhere);
+    assert_eq!(expect_value(&second.scrape(), "a_total"), 5.0);
+}
+
+#[test]
+fn known_shards_are_served_while_the_path_cannot_be_resolved() {
+    let folder = tempfile::tempdir().unwrap();
+    let (parent, aside) = (folder.path().join("parent"), folder.path().join("aside"));
+    let shards = parent.join("shards");
+    fs::create_dir_all(&shards).unwrap();
+    write_shard(&shards, "counter_1.db", &[(counter("a"), 5.0)]);
+    let daemon = Daemon::start(&shards);
+    assert_eq!(expect_value(&daemon.scrape(), "a_total"), 5.0);
+    // A link to itself: an error that says nothing of the directory, and that root gets as well.
+    fs::rename(&parent, &aside).unwrap();
+    std::os::unix::fs::symlink(&parent, &parent).unwrap();
+    assert_eq!(expect_value(&daemon.scrape(), "a_total"), 5.0);
+    let ready = daemon.get("/-/ready");
+    assert_eq!(ready.status, 503);
+    assert!(
+        ready.body.contains("cannot read the shard directory"),
+        "{ready:?}"
+    );
+    fs::remove_file(&parent).unwrap();
+    fs::rename(&aside, &parent).unwrap();
+    assert_eq!(expect_value(&daemon.scrape(), "a_total"), 5.0);
+    assert_eq!(daemon.get("/-/ready").status, 200);
+}
+
+#[test]
+fn no_total_falls_while_a_shard_is_renamed_again_and_again() {
+    const SHARDS: u32 = 500;
+    let folder = tempfile::tempdir().unwrap();
+    for id in 0..SHARDS {
+        write_shard(
+            folder.path(),
+            &format!("counter_{id}.db"),
+            &[(counter("a"), 1.0)],
+        );
+    }
+    let daemon = Daemon::start(folder.path());
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let name = folder.path().join("counter_7.db");
+            for number in 0.. {
+                if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    return;
+                }
+                let other = folder.path().join(format!("counter_x{number}.db"));
+                fs::rename(&name, &other).unwrap();
+                fs::rename(&other, &name).unwrap();
+            }
+        });
+        let totals: Vec<f64> = (0..200)
+            .map(|_| expect_value(&daemon.scrape(), "a_total"))
+            .collect();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        // The first listings may miss a file that nobody knows yet.
+        let known = totals
+            .iter()
+            .skip_while(|&&total| total < f64::from(SHARDS));
+        assert!(
+            known.clone().count() > 100 && known.clone().all(|&total| total == f64::from(SHARDS)),
+            "{totals:?}"
+        );
+    });
+    fs::rename(
+        folder.path().join("counter_7.db"),
+        folder.path().join("kept-aside"),
+    )
+    .unwrap();
+    let left = f64::from(SHARDS - 1);
+    assert_eq!(expect_value(&daemon.scrape(), "a_total"), left, "it left");
+}
+
+#[test]
+fn a_client_that_closes_its_half_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(folder.path());
+    let mut stream = std::net::TcpStream::connect(daemon.address()).unwrap();
+    stream.set_read_timeout(Some(common::DEADLINE)).unwrap();
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n")
+        .unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.contains("metricsd_build_info"),
+        "{answer}"
+    );
+}

@@ -5,6 +5,7 @@ mod common;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -38,9 +39,8 @@ impl Collecting {
         let (collected, outcome) = self.collector.collect(&self.liveness.answers());
         outcome.expect("a readable directory");
         if collected.sources_changed {
-            let directory = self.collector.directory().expect("it is there");
             self.liveness
-                .follow(directory, self.collector.shards())
+                .follow(self.collector.directory(), self.collector.shards())
                 .expect("a descriptor");
             assert!(self.liveness.settle(common::DEADLINE), "the thread answers");
         }
@@ -101,6 +101,16 @@ fn an_old_shard(directory: &Path) -> (std::path::PathBuf, usize, Collecting) {
         .open(&path)
         .and_then(|file| file.set_modified(long_ago))
         .expect("our own file");
+    // The change time cannot be set; it has to grow old.
+    common::eventually("an old change time", || {
+        let file = std::fs::metadata(&path).expect("our own file");
+        let changed =
+            SystemTime::UNIX_EPOCH + Duration::new(file.ctime() as u64, file.ctime_nsec() as u32);
+        match SystemTime::now().duration_since(changed) {
+            Ok(age) if age > Duration::from_millis(200) => Ok(()),
+            age => Err(format!("{age:?}")),
+        }
+    });
     let offset = 8 + metricsd_shard::value_offset_bytes(counter("a").encode().len());
     let mut collecting = Collecting::start(directory);
     for _ in 0..3 {
@@ -168,4 +178,36 @@ fn a_shard_at_rest_is_not_read_where_the_file_system_tells_of_stores() {
     // Written in place by other means than a mapping.
     std::fs::write(&path, common::shards::shard_bytes(&[(counter("a"), 5.0)])).unwrap();
     assert_eq!(collecting.collect(), (5.0, false));
+}
+
+#[test]
+fn stores_are_seen_although_somebody_puts_the_modification_time_back() {
+    let name = "stores_are_seen_although_somebody_puts_the_modification_time_back";
+    let Some(python) = common::python(name) else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (path, offset, mut collecting) = an_old_shard(folder.path());
+    let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+    let mut writer = MappedWriter::open(&python, &path, offset);
+    writer.tell("store 2");
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_modified(modified).unwrap();
+    drop(file);
+    // Read until it is no longer parsed, which is when the times may be believed again.
+    common::eventually("an old change time", || {
+        assert_eq!(collecting.collect().0, 2.0);
+        let changed = std::fs::metadata(&path).unwrap();
+        let changed = SystemTime::UNIX_EPOCH
+            + Duration::new(changed.ctime() as u64, changed.ctime_nsec() as u32);
+        match SystemTime::now().duration_since(changed) {
+            Ok(age) if age > Duration::from_millis(200) => Ok(()),
+            age => Err(format!("{age:?}")),
+        }
+    });
+    collecting.collect();
+    for value in [3.0, 4.0, 5.0] {
+        writer.tell(&format!("store {value}"));
+        assert_eq!(collecting.collect(), (value, false));
+    }
 }

@@ -43,6 +43,8 @@ pub(super) async fn serve(
         .max_header_size(limits.max_head_bytes)
         .max_buf_size(limits.max_head_bytes.max(BUFFER_MIN_BYTES))
         .max_headers(limits.max_headers)
+        // A client that has said all it will say still waits for the answer.
+        .half_close(true)
         // The place's deadline covers it, and tells a request that does not end from a connection that is merely kept.
         .header_read_timeout(None)
         .serve_connection(io, service);

@@ -27,6 +27,8 @@ pub(super) struct Index {
     /// For each name that is a shard the inode number that the listing showed, and the identity of what was opened.
     names: HashMap<String, (u64, Identity)>,
     refused: BTreeMap<String, RefusedName>,
+    /// Shards whose file has lost its name and may have got another; they are served all the same.
+    nameless: HashSet<Identity>,
     /// How many files may be kept open.
     descriptor_budget: usize,
     kept_count: usize,
@@ -43,6 +45,15 @@ pub(super) struct RefusedName {
     pub(super) sentence: String,
 }
 
+/// What came of a listing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taken {
+    /// Shards came, went or changed names.
+    pub(super) changed: bool,
+    /// A file that may still be in the directory was not in the listing, so another one is wanted.
+    pub(super) is_looking: bool,
+}
+
 impl Index {
     pub(super) fn new(descriptor_budget: usize) -> Index {
         Index {
@@ -50,6 +61,7 @@ impl Index {
             positions: HashMap::new(),
             names: HashMap::new(),
             refused: BTreeMap::new(),
+            nameless: HashSet::new(),
             descriptor_budget,
             kept_count: 0,
         }
@@ -74,20 +86,34 @@ impl Index {
         *self = Index::new(self.descriptor_budget);
     }
 
-    /// Takes a listing over: what is new is opened, what is gone is dropped. True if shards came, went or changed names.
-    pub(super) fn update(&mut self, directory: BorrowedFd<'_>, listing: &[ListedName]) -> bool {
+    /// Takes a listing over: what is new is opened, what is gone is dropped. A listing may miss names while others rename, so a file
+    /// that is not known to be deleted is dropped only by the `last` of several listings.
+    pub(super) fn update(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        listing: &[ListedName],
+        last: bool,
+    ) -> Taken {
         let listed: HashMap<&OsStr, u64> = listing
             .iter()
             .map(|entry| (entry.name.as_os_str(), entry.inode))
             .collect();
         self.refused
             .retain(|name, _| listed.contains_key(OsStr::new(name)));
-        let mut gone: HashSet<Identity> = HashSet::new();
+        let mut gone = std::mem::take(&mut self.nameless);
+        let mut missed: Vec<(String, u64)> = Vec::new();
         self.names.retain(|name, (inode, identity)| {
             let stays = match listed.get(OsStr::new(name)) {
                 Some(listed_inode) => listed_inode == inode,
-                // A listing may miss a name while others are being renamed; a total must not fall for that.
-                None => is_still_there(directory, name, *identity),
+                None => match inode_of(directory, name) {
+                    Some(found) if found == identity.inode => true,
+                    Some(found) => {
+                        // Another file was renamed over this one, and the listing shows neither.
+                        missed.push((name.clone(), found));
+                        false
+                    }
+                    None => false,
+                },
             };
             if !stays {
                 gone.insert(*identity);
@@ -102,6 +128,14 @@ impl Index {
                 None => self.refuse_unspeakable(&entry.name),
             }
         }
+        for (name, inode) in missed {
+            changed |= self.consider(directory, &name, inode, &mut gone);
+        }
+        if !last {
+            self.nameless = gone
+                .extract_if(|identity| self.may_have_a_name(*identity))
+                .collect();
+        }
         if !gone.is_empty() {
             self.shards.retain(|shard| !gone.contains(&shard.identity));
             changed = true;
@@ -109,7 +143,19 @@ impl Index {
         if changed {
             self.restore_order();
         }
-        changed
+        Taken {
+            changed,
+            is_looking: !self.nameless.is_empty(),
+        }
+    }
+
+    /// False if the file is certainly deleted. One that is not open cannot be asked.
+    fn may_have_a_name(&self, identity: Identity) -> bool {
+        let kept = self
+            .positions
+            .get(&identity)
+            .and_then(|&position| self.shards[position].kept.as_ref());
+        kept.is_none_or(|file| file.stat().is_ok_and(|stat| stat.link_count > 0))
     }
 
     /// Tries again to open what could not be opened: permissions change without a trace in the directory. True if shards came.
@@ -316,7 +362,8 @@ impl Index {
     }
 }
 
-fn is_still_there(directory: BorrowedFd<'_>, name: &str, identity: Identity) -> bool {
+fn inode_of(directory: BorrowedFd<'_>, name: &str) -> Option<u64> {
     rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
-        .is_ok_and(|stat| stat.st_ino == identity.inode)
+        .ok()
+        .map(|stat| stat.st_ino)
 }

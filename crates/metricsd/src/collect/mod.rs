@@ -22,16 +22,21 @@ use self::notes::Notes;
 use self::processes::Processes;
 use self::reading::{THREADS_MAX, read_values};
 use self::rest::faults_set_times;
-use crate::directory::{DirectoryError, DirectoryTimes, ShardDirectory};
+use crate::directory::{DirectoryError, DirectoryTimes, ShardDirectory, Whereabouts};
 use crate::liveness::Answers;
 use crate::merge::{Catalog, ConflictKind, Plan};
 use crate::policy::{Policy, RefusalReason};
 
 pub use self::processes::Process;
+pub use self::rest::FileTimes;
 pub use self::shard::Shard;
 
 /// The catalog is made anew when more than this many keys and more than half of all are no longer used.
 const UNUSED_KEYS_MAX: usize = 10_000;
+
+/// A file that has lost its name but is not deleted is looked for in so many listings, one right after the other. A listing misses a
+/// file that is being renamed now and then; so many in a row miss only one that has left the directory.
+const LISTINGS_MAX: usize = 8;
 
 /// Whether a second process may serve the same directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +52,10 @@ pub enum Locking {
 pub struct Collector {
     path: PathBuf,
     locking: Locking,
-    directory: Option<ShardDirectory>,
+    /// Kept, with its lock, while its path leads nowhere: it may come back.
+    directory: ShardDirectory,
+    /// The path leads nowhere, or to what cannot be served, so nothing is shown.
+    is_away: bool,
     /// The directory's times at the last listing, if they tell whether it has changed since.
     listed_at: Option<DirectoryTimes>,
     index: Index,
@@ -71,6 +79,15 @@ pub struct Collected {
     pub sources_changed: bool,
     /// Shards that were not read, because nobody can have stored anything into them since they were.
     pub at_rest_count: usize,
+}
+
+/// What came of following the path.
+#[derive(Debug)]
+struct Followed {
+    /// The directory is another one than before, or is back.
+    is_other: bool,
+    /// Why it is not known whether the path still leads to the directory.
+    doubt: Option<DirectoryError>,
 }
 
 /// What came of reading the shards.
@@ -99,7 +116,8 @@ impl Collector {
         Collector {
             path: directory.path().to_owned(),
             locking,
-            directory: Some(directory),
+            directory,
+            is_away: false,
             listed_at: None,
             index: Index::new(descriptor_budget),
             processes: Processes::default(),
@@ -131,9 +149,9 @@ impl Collector {
         self.processes.iter()
     }
 
-    /// The directory as it is open now; none while it is missing.
-    pub fn directory(&self) -> Option<&ShardDirectory> {
-        self.directory.as_ref()
+    /// The directory as it is open now, wherever it is.
+    pub fn directory(&self) -> &ShardDirectory {
+        &self.directory
     }
 
     /// Where the shards are looked for.
@@ -145,18 +163,23 @@ impl Collector {
     ///
     /// # Errors
     /// The directory is missing, cannot be read, or another daemon has locked it since. The families are then those of what can
-    /// still be read: nothing, if the directory is gone; the known shards, if it only cannot be listed.
+    /// still be read: nothing, if the directory is gone; its shards, if it only cannot be listed or found.
     pub fn collect(&mut self, answers: &Answers) -> (Collected, Result<(), DirectoryError>) {
         let now = SystemTime::now();
         let (sources_changed, outcome) = match self.follow_directory() {
-            Ok(replaced) => {
-                let (changed, outcome) = self.relist(now);
-                (changed || replaced, outcome)
+            Ok(followed) => {
+                let (changed, listed) = self.relist(now);
+                let outcome = match followed.doubt {
+                    Some(doubt) => Err(doubt),
+                    None => listed,
+                };
+                (changed || followed.is_other, outcome)
             }
             Err(err) => {
                 let had_sources =
                     !self.index.shards().is_empty() || self.processes.iter().next().is_some();
-                self.forget_directory();
+                self.forget_content();
+                self.is_away = true;
                 (had_sources, Err(err))
             }
         };
@@ -175,31 +198,48 @@ impl Collector {
         (collected, outcome)
     }
 
-    /// Follows the path to the directory that it leads to now. True if that is another one than before.
-    fn follow_directory(&mut self) -> Result<bool, DirectoryError> {
-        if self
-            .directory
-            .as_ref()
-            .is_some_and(ShardDirectory::is_current)
-        {
-            return Ok(false);
+    /// Follows the path to the directory that it leads to now.
+    ///
+    /// # Errors
+    /// It leads nowhere, or to what cannot be served. The directory stays open and locked, so that it is served again when it is
+    /// back; another daemon could take a lock that was given up meanwhile.
+    fn follow_directory(&mut self) -> Result<Followed, DirectoryError> {
+        match self.directory.whereabouts() {
+            Whereabouts::Current => {
+                let was_away = std::mem::take(&mut self.is_away);
+                if was_away {
+                    tracing::info!(directory = %self.path.display(), "the shard directory is back");
+                }
+                Ok(Followed {
+                    is_other: was_away,
+                    doubt: None,
+                })
+            }
+            // What is open can be read wherever it is: what was shown must not vanish for a doubt.
+            Whereabouts::Unknown(doubt) if !self.is_away => Ok(Followed {
+                is_other: false,
+                doubt: Some(doubt),
+            }),
+            Whereabouts::Unknown(err) | Whereabouts::Gone(err) => Err(err),
+            Whereabouts::Replaced => {
+                let directory = ShardDirectory::open(&self.path)?;
+                if self.locking == Locking::Exclusive {
+                    directory.lock()?;
+                }
+                tracing::warn!(directory = %self.path.display(), "the shard directory was replaced; serving the new one");
+                self.forget_content();
+                self.directory = directory;
+                self.is_away = false;
+                Ok(Followed {
+                    is_other: true,
+                    doubt: None,
+                })
+            }
         }
-        let directory = ShardDirectory::open(&self.path)?;
-        if self.locking == Locking::Exclusive {
-            directory.lock()?;
-        }
-        if self.directory.is_some() {
-            tracing::warn!(directory = %self.path.display(), "the shard directory was replaced; serving the new one");
-        } else {
-            tracing::info!(directory = %self.path.display(), "the shard directory is back");
-        }
-        self.forget_directory();
-        self.directory = Some(directory);
-        Ok(true)
     }
 
-    fn forget_directory(&mut self) {
-        self.directory = None;
+    /// Forgets what the directory held, not the directory.
+    fn forget_content(&mut self) {
         self.listed_at = None;
         self.index.clear();
         self.processes.clear();
@@ -208,42 +248,40 @@ impl Collector {
     /// Lists the directory unless its times prove that no name has changed since the last listing. True if shards or sidecars
     /// came or went.
     fn relist(&mut self, now: SystemTime) -> (bool, Result<(), DirectoryError>) {
-        let Some(directory) = &self.directory else {
-            return (false, Ok(()));
-        };
-        let came_back = self.index.retry_refused(directory.as_fd());
+        let directory = &self.directory;
+        let mut changed = self.index.retry_refused(directory.as_fd());
         // The times are asked for before the names: a change in between is seen by the next collection.
-        let listing = directory.times().and_then(|times| {
-            let unchanged = self.listed_at == Some(times);
-            Ok((
-                times,
-                if unchanged {
-                    None
-                } else {
-                    Some(directory.list()?)
-                },
-            ))
-        });
-        let (times, names) = match listing {
-            Ok((_, None)) => return (came_back, Ok(())),
-            Ok((times, Some(names))) => (times, names),
-            Err(err) => return (came_back, Err(err)),
+        let times = match directory.times() {
+            Ok(times) if self.listed_at == Some(times) => return (changed, Ok(())),
+            Ok(times) => times,
+            Err(err) => return (changed, Err(err)),
         };
-        let shards_changed = self.index.update(directory.as_fd(), &names);
-        let processes_changed = self.processes.update(directory.as_fd(), &names);
+        self.listed_at = None;
+        for listings_left in (0..LISTINGS_MAX).rev() {
+            let names = match directory.list() {
+                Ok(names) => names,
+                Err(err) => return (changed, Err(err)),
+            };
+            let taken = self
+                .index
+                .update(directory.as_fd(), &names, listings_left == 0);
+            changed |= taken.changed;
+            changed |= self.processes.update(directory.as_fd(), &names);
+            if !taken.is_looking {
+                break;
+            }
+        }
         let proves = times.are_older_than(shard::TIME_GRANULARITY, now)
             // Elsewhere (network file systems) times may come from a cache.
             && file_system_supports_leases(directory.as_fd()).is_ok();
         self.listed_at = proves.then_some(times);
-        (came_back || shards_changed || processes_changed, Ok(()))
+        (changed, Ok(()))
     }
 
     /// Reads every shard.
     fn read_shards(&mut self, answers: &Answers, now: SystemTime) -> Read {
         let mut read = Read::default();
-        let Some(directory) = &self.directory else {
-            return read;
-        };
+        let directory = &self.directory;
         let times_tell = file_system_supports_leases(directory.as_fd()).is_ok_and(faults_set_times);
         let answer = |shard: &Shard| answers.get(&shard.identity).copied().filter(|_| times_tell);
         let visited = read_values(self.index.shards_mut(), &mut self.buffers, &answer);

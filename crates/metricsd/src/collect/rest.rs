@@ -3,16 +3,18 @@
 //! Invariant: a store that was made before a collection began is in that collection. The proof has three parts, each needed:
 //! 1. The kernel granted a lease: at that time nobody had the file open or mapped for writing.
 //! 2. The values were read after that, so what was stored until then is known.
-//! 3. The file's modification time is still the one of that reading. Whoever opens the file later and maps it meets write-protected
-//!    pages; the first store into each faults, and ext4, XFS and btrfs set the time in that fault. The lease must have been granted
-//!    so long after the time that a later fault gets another one.
+//! 3. Modification and change time are still those that the file had right after the lease was granted, and at that reading.
+//!    Whoever opens the file later and maps it meets write-protected pages; the first store into each faults, and ext4, XFS and
+//!    btrfs set both times in that fault. The lease must have been granted so long after them that a later fault gets others. The
+//!    modification time can be put back by anybody who writes; that sets the change time. Times are compared for being the same,
+//!    so a clock that steps does not make an old time of a new one.
 //!
 //! tmpfs sets no time in a fault (a page that was read first is writable at once), so shards there are read every time. So are shards
 //! of live writers anywhere: further stores into a page leave no trace. Must not touch: files.
 
 use std::time::{Duration, Instant, SystemTime};
 
-use metricsd_shard::{FileSystem, Liveness};
+use metricsd_shard::{FileStat, FileSystem, Liveness};
 
 use super::shard::TIME_GRANULARITY;
 use crate::liveness::Answer;
@@ -25,20 +27,47 @@ pub(super) fn faults_set_times(kind: FileSystem) -> bool {
     matches!(kind, FileSystem::Ext4 | FileSystem::Xfs | FileSystem::Btrfs)
 }
 
-/// Whether a shard whose values were read at `read_at`, with the modification time `modified` then and now, can hold no other values
-/// now.
-pub(super) fn is_at_rest(
-    answer: Answer,
-    modified: SystemTime,
-    read_at: Instant,
-    now: Instant,
-) -> bool {
-    let asked_later = answer
-        .asked_at
-        .duration_since(modified)
-        .is_ok_and(|distance| distance > TIME_GRANULARITY);
+/// When a file changed last, by its file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileTimes {
+    /// Content; anybody who may write can set it.
+    pub modified: SystemTime,
+    /// Content or inode; nobody can set it.
+    pub changed: SystemTime,
+}
+
+impl FileTimes {
+    /// Of what `fstat` says.
+    pub fn of(stat: &FileStat) -> FileTimes {
+        FileTimes {
+            modified: stat.modified,
+            changed: stat.changed,
+        }
+    }
+
+    /// Whether both are so far from `now`, in the past or future, that a change now would leave others.
+    pub(super) fn are_far_from(&self, now: SystemTime) -> bool {
+        [self.modified, self.changed].into_iter().all(|time| {
+            let distance = now
+                .duration_since(time)
+                .unwrap_or_else(|future| future.duration());
+            distance > TIME_GRANULARITY
+        })
+    }
+
+    fn are_long_before(&self, then: SystemTime) -> bool {
+        [self.modified, self.changed].into_iter().all(|time| {
+            then.duration_since(time)
+                .is_ok_and(|distance| distance > TIME_GRANULARITY)
+        })
+    }
+}
+
+/// Whether a shard whose values were read at `read_at`, with the times `times` then and now, can hold no other values now.
+pub(super) fn is_at_rest(answer: Answer, times: FileTimes, read_at: Instant, now: Instant) -> bool {
     answer.liveness == Liveness::Idle
-        && asked_later
+        && answer.times == Some(times)
+        && times.are_long_before(answer.asked_at)
         && read_at > answer.answered_at
         && now.duration_since(read_at) < REREAD_INTERVAL
 }
@@ -47,54 +76,85 @@ pub(super) fn is_at_rest(
 mod tests {
     use super::*;
 
+    const LONG: Duration = TIME_GRANULARITY.saturating_mul(2);
+
+    fn times(modified: SystemTime, changed: SystemTime) -> FileTimes {
+        FileTimes { modified, changed }
+    }
+
     #[test]
     fn each_part_of_the_proof_is_needed() {
-        let (modified, start) = (SystemTime::UNIX_EPOCH, Instant::now());
+        let (written, start) = (SystemTime::UNIX_EPOCH + LONG, Instant::now());
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let answer = |liveness, asked_after: Duration| Answer {
-            liveness,
-            asked_at: modified + asked_after,
+        let same = times(written, written);
+        let idle = Answer {
+            liveness: Liveness::Idle,
+            asked_at: written + LONG,
             answered_at: at(1),
+            times: Some(same),
         };
-        let idle = answer(Liveness::Idle, TIME_GRANULARITY * 2);
-        assert!(is_at_rest(idle, modified, at(2), at(3)));
+        assert!(is_at_rest(idle, same, at(2), at(3)));
+        let busy = Answer {
+            liveness: Liveness::Busy,
+            ..idle
+        };
+        assert!(!is_at_rest(busy, same, at(2), at(3)), "somebody writes");
+        for asked_at in [written + TIME_GRANULARITY, written - TIME_GRANULARITY] {
+            let early = Answer { asked_at, ..idle };
+            assert!(
+                !is_at_rest(early, same, at(2), at(3)),
+                "a later store could leave the same time"
+            );
+        }
+        let recent = times(written, written + LONG);
+        let touched = Answer {
+            times: Some(recent),
+            ..idle
+        };
         assert!(
-            !is_at_rest(
-                answer(Liveness::Busy, TIME_GRANULARITY * 2),
-                modified,
-                at(2),
-                at(3)
-            ),
-            "somebody writes"
+            !is_at_rest(touched, recent, at(2), at(3)),
+            "a later change could leave the same change time"
         );
         assert!(
-            !is_at_rest(
-                answer(Liveness::Idle, TIME_GRANULARITY),
-                modified,
-                at(2),
-                at(3)
-            ),
-            "a later store could leave the same time"
-        );
-        assert!(
-            !is_at_rest(idle, modified, at(1), at(3)),
+            !is_at_rest(idle, same, at(1), at(3)),
             "read before nobody wrote any more"
         );
         assert!(
-            !is_at_rest(idle, modified, at(2), at(2) + REREAD_INTERVAL),
+            !is_at_rest(idle, same, at(2), at(2) + REREAD_INTERVAL),
             "read too long ago"
         );
-        assert!(
-            !is_at_rest(
-                Answer {
-                    asked_at: modified - TIME_GRANULARITY,
-                    ..idle
-                },
-                modified,
-                at(2),
-                at(3)
+    }
+
+    #[test]
+    fn times_that_were_put_back_or_come_from_a_clock_that_stepped_prove_nothing() {
+        let (written, start) = (SystemTime::UNIX_EPOCH + LONG * 10, Instant::now());
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let idle = Answer {
+            liveness: Liveness::Idle,
+            asked_at: written + LONG * 10,
+            answered_at: at(1),
+            times: Some(times(written, written)),
+        };
+        for (now, what) in [
+            (
+                times(written, written + LONG),
+                "stored, modification time put back",
             ),
-            "the clock was set back"
-        );
+            (
+                times(written + LONG, written + LONG),
+                "stored after the clock, which ran ahead when asked, was set right",
+            ),
+            (
+                times(written - LONG, written - LONG),
+                "stored after the clock was set far back",
+            ),
+        ] {
+            assert!(!is_at_rest(idle, now, at(2), at(3)), "{what}");
+        }
+        let unknown = Answer {
+            times: None,
+            ..idle
+        };
+        assert!(!is_at_rest(unknown, times(written, written), at(2), at(3)));
     }
 }

@@ -12,7 +12,7 @@ use metricsd_shard::{
     ShardFile, ShardName, parse_from,
 };
 
-use super::rest::is_at_rest;
+use super::rest::{FileTimes, is_at_rest};
 use crate::liveness::Answer;
 use crate::merge::{Catalog, ConflictKind, KeyId, Reading, Source};
 use crate::policy::Policy;
@@ -58,8 +58,10 @@ pub struct Shard {
     damage: Option<Damage>,
     /// The last reading failed as a whole, so the values are those of an earlier one.
     pub(super) read_failed: Option<&'static str>,
-    /// The file's time when it was parsed; none while it is so recent that a later change could leave the same time.
-    parsed_at: Option<SystemTime>,
+    /// The file's times when it was parsed; none while they are so recent that a later change could leave the same ones.
+    parsed_at: Option<FileTimes>,
+    /// What the last parse had to stop for, if something is wrong from `end` on.
+    stopped_by: Option<Obstacle>,
     /// Whether the last reading changed any value.
     pub(super) moved: bool,
     /// Before the values were read last.
@@ -86,6 +88,7 @@ impl Shard {
             damage: None,
             read_failed: None,
             parsed_at: None,
+            stopped_by: None,
             moved: false,
             values_read_at: None,
             judged_count: 0,
@@ -166,19 +169,25 @@ impl Shard {
         let Ok(stat) = file.stat() else {
             return Reread::NeedsParsing;
         };
-        if self.parsed_at != Some(stat.modified)
-            || self.damage.is_some()
-            || self.read_failed.is_some()
-        {
+        let times = FileTimes::of(&stat);
+        if self.parsed_at != Some(times) || self.read_failed.is_some() {
             return Reread::NeedsParsing;
         }
         let now = Instant::now();
         if let (Some(answer), Some(read_at)) = (answer, self.values_read_at)
-            && is_at_rest(answer, stat.modified, read_at, now)
+            && is_at_rest(answer, times, read_at, now)
         {
             return Reread::AtRest;
         }
-        if file.read_used(buffer).is_err() || used_len_bytes(buffer) != self.end {
+        if file.read_used(buffer).is_err() {
+            return Reread::NeedsParsing;
+        }
+        let is_as_parsed = match self.stopped_by {
+            None => used_len_bytes(buffer) == self.end,
+            // Parsing again would stop at the same place, and take one thread for all damaged files.
+            Some(obstacle) => obstacle == Obstacle::at(buffer, self.end),
+        };
+        if !is_as_parsed {
             return Reread::NeedsParsing;
         }
         self.read_values(buffer, now);
@@ -203,10 +212,10 @@ impl Shard {
             path: self.file_name.clone().into(),
             source,
         })?;
-        let modified = stat.modified;
+        let times = FileTimes::of(&stat);
         file.read_used(buffer)?;
         let used_len_bytes = used_len_bytes(buffer);
-        let rewritten = self.parsed_at != Some(modified) || used_len_bytes < self.end;
+        let rewritten = self.parsed_at != Some(times) || used_len_bytes < self.end;
         let changed = if rewritten {
             self.parse_from_scratch(buffer, catalog, policy)
         } else if used_len_bytes > self.end || self.damage.is_some() {
@@ -214,10 +223,11 @@ impl Shard {
         } else {
             false
         };
-        let age = now
-            .duration_since(modified)
-            .unwrap_or_else(|future| future.duration());
-        self.parsed_at = (age > TIME_GRANULARITY).then_some(modified);
+        self.parsed_at = times.are_far_from(now).then_some(times);
+        self.stopped_by = self
+            .damage
+            .is_some()
+            .then(|| Obstacle::at(buffer, self.end));
         self.read_values(buffer, read_at);
         Ok(changed)
     }
@@ -301,6 +311,27 @@ impl Shard {
     }
 }
 
+/// What decides where a walk over entries stops, apart from the entries before: as long as it is the same, so is the damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Obstacle {
+    read_len_bytes: usize,
+    header: Option<[u8; 4]>,
+    key_len: Option<[u8; 4]>,
+}
+
+impl Obstacle {
+    fn at(bytes: &[u8], end: usize) -> Obstacle {
+        Obstacle {
+            read_len_bytes: bytes.len(),
+            header: bytes.first_chunk().copied(),
+            key_len: bytes
+                .get(end..)
+                .and_then(|rest| rest.first_chunk())
+                .copied(),
+        }
+    }
+}
+
 /// How many of the bytes are in use by the header, as far as they were read.
 fn used_len_bytes(bytes: &[u8]) -> usize {
     let used = bytes
@@ -316,4 +347,53 @@ fn word(bytes: &[u8], offset: usize) -> f64 {
         .get(offset..)
         .and_then(|rest| rest.first_chunk())
         .map_or(0.0, |word| f64::from_le_bytes(*word))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn a_damaged_shard_is_parsed_once_as_long_as_its_file_is_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("counter_1.db");
+        let entry = metricsd_shard::encode_entry(br#"["a_total", "a", {}, "h"]"#, 1.0, 0.0);
+        let used = i32::try_from(HEADER_LEN_BYTES + entry.len() + 8).unwrap();
+        let header = [used.to_le_bytes(), [0; 4]].concat();
+        // An entry whose length is none ends the walk.
+        std::fs::write(&path, [&header, &entry, &[0xff; 8][..]].concat()).unwrap();
+        let directory = std::fs::File::open(folder.path()).unwrap();
+        let file = Arc::new(ShardFile::open_at(directory.as_fd(), "counter_1.db").unwrap());
+        let name = ShardName::parse("counter_1.db").unwrap();
+        let mut shard = Shard::new(name, "counter_1.db".to_owned(), Arc::clone(&file));
+        let (mut buffer, mut catalog) = (Vec::new(), Catalog::default());
+        // Later than the file's times, so that they may be believed.
+        let later = SystemTime::now() + TIME_GRANULARITY * 10;
+        let policy = Policy::default();
+        assert_eq!(
+            shard.read_values_only(None, &mut buffer),
+            Reread::NeedsParsing
+        );
+        shard
+            .read(&file, &mut buffer, &mut catalog, &policy, later)
+            .unwrap();
+        assert!(shard.damage.is_some());
+        assert_eq!(shard.read_values_only(None, &mut buffer), Reread::Done);
+        assert_eq!(shard.values, [1.0]);
+        let end = shard.end;
+        assert_ne!(
+            Obstacle::at(&buffer, end),
+            Obstacle::at(&[&buffer[..end], &entry].concat(), end),
+            "another entry there is another obstacle"
+        );
+        std::fs::write(&path, [&header, &entry, &[0xfe; 8][..]].concat()).unwrap();
+        shard.parsed_at = Some(FileTimes::of(&file.stat().unwrap()));
+        assert_eq!(
+            shard.read_values_only(None, &mut buffer),
+            Reread::NeedsParsing,
+            "changed without a trace in the times"
+        );
+    }
 }

@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::watch::Watch;
 use super::{Answer, Answers, Shared, Watched};
+use crate::collect::FileTimes;
 
 /// How often everything is asked about anyway: a writer that opens an old file causes no event that is waited for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
@@ -165,6 +166,11 @@ impl Prober {
             Liveness::Unknown(UnknownReason::Refused(0)),
             ShardFile::probe,
         );
+        // A store between lease and `fstat` shows in other times than those before it, or is read later like everything else.
+        let times = file
+            .filter(|_| liveness == Liveness::Idle)
+            .and_then(|file| file.stat().ok())
+            .map(|stat| FileTimes::of(&stat));
         let answered_at = Instant::now();
         if let (Liveness::Busy, Some(delay)) = (liveness, AGAIN_AFTER.get(step)) {
             let due = answered_at + *delay;
@@ -176,6 +182,7 @@ impl Prober {
                 liveness,
                 asked_at,
                 answered_at,
+                times,
             },
         );
     }
