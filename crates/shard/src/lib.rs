@@ -42,11 +42,16 @@ pub use layout::{
     HEADER_LEN_BYTES, TIMESTAMP_LEN_BYTES, VALUE_LEN_BYTES, encode_entry, encode_header,
     entry_len_bytes, value_offset_bytes,
 };
-pub use liveness::{FileSystem, Liveness, UnknownReason, file_system_supports_leases};
-pub use map::lease::ignore_sigio;
+pub use liveness::{
+    FileSystem, Liveness, SelfTestFailure, UnknownReason, file_system_supports_leases, self_test,
+};
+pub use map::lease::{ignore_sigio, ignore_sigxfsz};
 #[cfg(loom)]
-pub use map::{cell::Cell, slot::CellSlot};
-pub use name::{FileKind, GaugeMode, Instance, NameError, ShardName, WriterId, WriterIdError};
+pub use map::{cell::Cell, guard::Watch, slot::CellSlot};
+pub use name::{
+    FileKind, GaugeMode, Instance, NameError, ShardName, WriterId, WriterIdError,
+    original_of_retiring, retiring_file_name,
+};
 #[cfg(not(loom))]
 pub use process::{
     PROCESS_FILE_LEN_MAX_BYTES, ProcessFile, ProcessFileError, process_file_id, process_file_name,

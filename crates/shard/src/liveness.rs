@@ -3,6 +3,8 @@
 //! Invariant: only a lease that was granted on a file system where that proves something means idle; whatever else happens
 //! is busy or unknown.
 
+mod self_test;
+
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
@@ -10,6 +12,8 @@ use rustix::fs::fstatfs;
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::map::lease::{self, LeaseAnswer};
+
+pub use self::self_test::{SelfTestFailure, self_test};
 
 /// What the kernel says about the writers of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,6 +36,8 @@ pub enum UnknownReason {
     FileSystem(FileSystem),
     /// The kernel refused with this error number.
     Refused(i32),
+    /// Nobody asked: the file could not be opened, or whoever asks did not come to it in time.
+    NotAsked,
 }
 
 impl fmt::Display for UnknownReason {
@@ -46,6 +52,7 @@ impl fmt::Display for UnknownReason {
                     "the file system is {kind}; leases tell of writers on ext4, xfs, btrfs and tmpfs"
                 )
             }
+            UnknownReason::NotAsked => f.write_str("the kernel was not asked"),
             UnknownReason::Refused(number) => write!(
                 f,
                 "the kernel refused the lease: {}",

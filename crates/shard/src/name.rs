@@ -1,7 +1,8 @@
-//! File names of shards: `counter_ID.db`, `gauge_MODE_ID.db`. Pure.
+//! File names of shards: `counter_ID.db`, `gauge_MODE_ID.db`, and what such a file is called while it is retired. Pure.
 //!
 //! Invariant: a name that parses is spelled by [`ShardName::file_name`] exactly as it was read (`unknown_` becomes `untyped_`).
 
+mod retiring;
 mod writer_id;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+pub use retiring::{original_of_retiring, retiring_file_name};
 pub use writer_id::{Instance, WriterId, WriterIdError};
 
 /// How a gauge's values of several processes become one. The names are Python's.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -50,6 +51,10 @@ pub struct ProcessFile {
     pub start_ticks: u64,
     /// `/proc/sys/kernel/random/boot_id`; empty where it could not be read.
     pub boot_id: String,
+    /// Inode number of `/proc/self/ns/pid`: in which PID namespace `pid` is a process ID. None where it could not be read, and of
+    /// writers that do not say.
+    #[serde(default)]
+    pub pid_namespace: Option<u64>,
     /// For the table of sessions; names are label names.
     pub labels: BTreeMap<String, String>,
     /// Whether it records into memory because it cannot write (all of) its shards.
@@ -203,6 +208,9 @@ impl ProcessFile {
                 .map_or(0.0, |since| since.as_secs_f64()),
             start_ticks: start_ticks().unwrap_or(0),
             boot_id: bounded_text(boot_id.unwrap_or_default().trim()),
+            pid_namespace: std::fs::metadata("/proc/self/ns/pid")
+                .ok()
+                .map(|namespace| namespace.ino()),
             labels: info
                 .labels
                 .iter()

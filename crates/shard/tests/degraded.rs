@@ -55,6 +55,10 @@ fn a_directory_that_appears_later_gets_everything() {
         sidecar(&dir, &id).filter(|file| !file.degraded)
     });
     let log = writer.end();
+    assert!(
+        log.contains("degraded_seconds=") && log.contains("since_unix_seconds="),
+        "for how long: {log}"
+    );
     let warnings = log.matches("recorded into memory").count();
     assert_eq!(warnings, 1, "one cause, one warning: {log}");
     assert_eq!(
@@ -690,4 +694,70 @@ fn the_sidecar_says_who_writes_and_whether_it_can() {
     let again = wait_for("the sidecar again", || sidecar(temp.path(), &id));
     assert_eq!(again, file);
     writer.end();
+}
+
+/// Everything is opened, recorded and repaired with so little room, whatever it stops at.
+fn check_room(test: &str, options: &str, roomy: &str) -> Option<()> {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = temp.path().join("full");
+    let disk = Tmpfs::mount(test, &dir, options)?;
+    let mut writer = Scripted::start();
+    writer.open(&dir);
+    writer.tell("counters x 150");
+    writer.tell("whole xh");
+    writer.tell("gauge livesum xg");
+    writer.tell("gauge max xm");
+    writer.tell("addall x 0");
+    writer.tell("stormall x 2");
+    wait_for("some rounds", || {
+        (writer.number("rounds") > 20.0).then_some(())
+    });
+    disk.remount(roomy);
+    writer.wait_until_healthy();
+    let added = writer.number("calm");
+    for name in [
+        "x0_total",
+        "x75_total",
+        "x149_total",
+        "xh_0",
+        "xh_9",
+        "xg",
+        "xm",
+    ] {
+        let name = name.to_owned();
+        assert_eq!(shards::total(&dir, &name), added, "{options}: {name}");
+    }
+    let entries: usize = shards::read_all(&dir)
+        .iter()
+        .map(|shard| shard.values.len())
+        .sum();
+    assert_eq!(entries, 150 + 10 + 2, "{options}");
+    let id = writer.wait_until_healthy();
+    wait_for("a sidecar that says so", || {
+        sidecar(&dir, &id).filter(|file| !file.degraded)
+    });
+    writer.end();
+    Some(())
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_point_loses_nothing() {
+    let test = "a_disk_that_is_full_at_any_point_loses_nothing";
+    for page_count in 1..=9 {
+        let options = format!("size={}k", page_count * 4);
+        if check_room(test, &options, "size=1m").is_none() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_disk_without_inodes_at_any_point_loses_nothing() {
+    let test = "a_disk_without_inodes_at_any_point_loses_nothing";
+    for count in 2..=6 {
+        let options = format!("size=1m,nr_inodes={count}");
+        if check_room(test, &options, "nr_inodes=100").is_none() {
+            return;
+        }
+    }
 }

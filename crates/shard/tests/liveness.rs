@@ -1,6 +1,7 @@
 //! Liveness, asked of the kernel about real processes that hold a shard open, mapped, or are gone.
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stdout,
     reason = "a test ends at the first thing that does not hold"
 )]
 
@@ -16,8 +17,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use metricsd_shard::{
-    FileSystem, Liveness, ShardFile, UnknownReason, encode_header, file_system_supports_leases,
-    ignore_sigio,
+    FileSystem, Liveness, SelfTestFailure, ShardFile, UnknownReason, encode_header,
+    file_system_supports_leases, ignore_sigio, self_test,
 };
 use rustix::process::{Signal, geteuid, getpid, kill_process};
 use tempfile::TempDir;
@@ -281,4 +282,202 @@ fn receives_sigio() {
         ignore_sigio().unwrap();
     }
     kill_process(getpid(), Signal::IO).unwrap();
+}
+
+#[test]
+fn the_self_test_passes_where_leases_tell_and_leaves_nothing_behind() {
+    let test = "the_self_test_passes_where_leases_tell_and_leaves_nothing_behind";
+    let Some(dir) = directory(test) else { return };
+    let mut dirs = vec![dir];
+    // tmpfs as well as what the temporary directory is on.
+    dirs.extend(TempDir::new_in("/dev/shm"));
+    for dir in dirs {
+        let opened = File::open(dir.path()).unwrap();
+        if file_system_supports_leases(opened.as_fd()).is_err() {
+            continue;
+        }
+        let modified = || fs::metadata(dir.path()).unwrap().modified().unwrap();
+        let before = modified();
+        for _ in 0..20 {
+            assert_eq!(self_test(opened.as_fd()), Ok(()), "{dir:?}");
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(
+            modified(),
+            before,
+            "not even for a moment was there a name in it"
+        );
+    }
+}
+
+#[test]
+fn the_self_test_tries_nothing_on_a_file_system_that_is_not_known() {
+    assert_eq!(
+        self_test(File::open("/proc/self/fdinfo").unwrap().as_fd()),
+        Err(SelfTestFailure::FileSystem(FileSystem::Other(0x9fa0)))
+    );
+}
+
+const ANOTHER_USERS_DIRECTORY: &str = "ANOTHER_USERS_DIRECTORY";
+
+#[test]
+fn the_self_test_fails_in_a_directory_that_this_user_may_not_write() {
+    let test = "the_self_test_fails_in_a_directory_that_this_user_may_not_write";
+    let Some(dir) = directory(test) else { return };
+    if !geteuid().is_root() {
+        fs::set_permissions(
+            dir.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o555),
+        )
+        .unwrap();
+        let opened = File::open(dir.path()).unwrap();
+        assert_eq!(
+            self_test(opened.as_fd()),
+            Err(SelfTestFailure::NotWritable(libc::EACCES))
+        );
+        return;
+    }
+    fs::set_permissions(
+        dir.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let mut child = again("tests_another_users_directory");
+    match child
+        .env(ANOTHER_USERS_DIRECTORY, dir.path())
+        .current_dir("/")
+        .uid(65534)
+        .gid(65534)
+        .status()
+    {
+        Ok(status) => assert!(status.success(), "{status}"),
+        Err(error) => python_env::record_skip(
+            test,
+            &format!("cannot run this test as another user: {error}"),
+        ),
+    }
+}
+
+#[test]
+#[ignore = "the second process of the_self_test_fails_in_a_directory_that_this_user_may_not_write"]
+fn tests_another_users_directory() {
+    let Some(path) = std::env::var_os(ANOTHER_USERS_DIRECTORY) else {
+        return;
+    };
+    assert_eq!(
+        self_test(File::open(path).unwrap().as_fd()),
+        Err(SelfTestFailure::NotWritable(libc::EACCES))
+    );
+}
+
+const SHARD: &str = "SHARD";
+
+/// Starts one of the ignored tests below, which works on a shard, and waits until it is ready.
+fn on_shard(test: &str, path: &Path) -> Child {
+    let mut child = again(test)
+        .env(SHARD, path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+    let is_ready = lines
+        .map_while(Result::ok)
+        .any(|line| line.ends_with("writer is ready"));
+    assert!(is_ready, "{test} has ended");
+    child
+}
+
+#[test]
+fn a_writer_that_dropped_its_privileges_is_busy_until_it_is_killed() {
+    let test = "a_writer_that_dropped_its_privileges_is_busy_until_it_is_killed";
+    let Some(dir) = directory(test) else { return };
+    if !geteuid().is_root() {
+        return python_env::record_skip(test, "only root can become another user");
+    }
+    let path = new_shard(&dir);
+    let file = open(&path);
+    let writer = on_shard("drops_its_privileges", &path);
+    assert_eq!(file.probe(), Liveness::Busy);
+    // What procfs shows of it belongs to root, so that its own user finds no descriptor in there.
+    let shown = fs::metadata(format!("/proc/{}/fd", writer.id())).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&shown), 0);
+    kill(writer);
+    becomes_idle(&file);
+}
+
+#[test]
+#[ignore = "the second process of a_writer_that_dropped_its_privileges_is_busy_until_it_is_killed"]
+fn drops_its_privileges() {
+    let Some(path) = std::env::var_os(SHARD) else {
+        return;
+    };
+    let _held = OpenOptions::new().write(true).open(path).unwrap();
+    // SAFETY: two system calls on numbers; they change no memory of this process.
+    let dropped = unsafe { (libc::setgid(65534), libc::setuid(65534)) };
+    assert_eq!(dropped, (0, 0));
+    println!("\nwriter is ready");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+}
+
+#[test]
+fn a_writer_that_opens_during_a_probe_ends_only_a_prober_that_does_not_ignore_sigio() {
+    let test = "a_writer_that_opens_during_a_probe_ends_only_a_prober_that_does_not_ignore_sigio";
+    let Some(dir) = directory(test) else { return };
+    let path = new_shard(&dir);
+    // An open that finds the lease taken is refused, and the holder gets SIGIO.
+    let meets = || {
+        let opened = OpenOptions::new()
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&path);
+        match opened {
+            Ok(_) => false,
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => true,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let meet_one = || {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !meets() {
+            assert!(Instant::now() < deadline, "no open fell into a probe");
+        }
+    };
+    let mut careful = on_shard("probes_and_ignores_sigio", &path);
+    for _ in 0..20 {
+        meet_one();
+    }
+    assert_eq!(careful.try_wait().unwrap(), None, "it goes on");
+    kill(careful);
+    let mut careless = on_shard("probes", &path);
+    meet_one();
+    assert_eq!(careless.wait().unwrap().signal(), Some(Signal::IO.as_raw()));
+}
+
+#[test]
+#[ignore = "a second process of a_writer_that_opens_during_a_probe_ends_only_a_prober_that_does_not_ignore_sigio"]
+fn probes_and_ignores_sigio() {
+    if std::env::var_os(SHARD).is_some() {
+        ignore_sigio().unwrap();
+        probe_for_ever();
+    }
+}
+
+#[test]
+#[ignore = "a second process of a_writer_that_opens_during_a_probe_ends_only_a_prober_that_does_not_ignore_sigio"]
+fn probes() {
+    probe_for_ever();
+}
+
+fn probe_for_ever() {
+    let Some(path) = std::env::var_os(SHARD).map(PathBuf::from) else {
+        return;
+    };
+    let file = open(&path);
+    println!("\nwriter is ready");
+    let parent = rustix::process::getppid();
+    while rustix::process::getppid() == parent {
+        file.probe();
+    }
 }

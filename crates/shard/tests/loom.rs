@@ -1,11 +1,12 @@
-//! Every interleaving of the hot path with itself and with the move of a value out of memory into a shard, checked by loom on
-//! the cell and slot types that are shipped. Run with
+//! Every interleaving of the hot path with itself, with the move of a value out of memory into a shard, and with the loss of the page
+//! that it stores into, checked by loom on the types that are shipped. Run with
 //! `RUSTFLAGS="--cfg loom" cargo test -p metricsd-shard --release --test loom`; without that flag the file is empty.
 #![cfg(loom)]
 
+use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
-use metricsd_shard::{Cell, CellSlot};
+use metricsd_shard::{Cell, CellSlot, Watch};
 
 /// A slot and the writers' lock: what a series' call has in hand.
 struct Entry {
@@ -199,5 +200,117 @@ fn a_memory_cell_that_is_used_again_loses_no_addition_of_who_still_holds_it() {
         entry.move_to(cell(0.0, 0.0));
         adder.join().unwrap();
         assert_eq!(entry.value(), 103.0);
+    });
+}
+
+/// A page of a file, cut off, and what takes its place: fresh zeros each time that it is replaced.
+struct CutPage {
+    watch: Watch,
+    fresh: [&'static Cell; 3],
+    /// How often it was replaced; 0: touching it is a fault.
+    replaced: AtomicUsize,
+}
+
+impl CutPage {
+    fn new() -> Arc<CutPage> {
+        Arc::new(CutPage {
+            watch: Watch::new(4096),
+            fresh: [(); 3].map(|()| cell(0.0, 0.0)),
+            replaced: AtomicUsize::new(0),
+        })
+    }
+
+    fn replace(&self) -> bool {
+        let earlier = self.replaced.load(Ordering::Relaxed);
+        self.replaced.store(earlier + 1, Ordering::Release);
+        true
+    }
+
+    /// What a call finds at the cell's address: a fault, the handler, and the same instruction again.
+    fn cell(&self) -> &'static Cell {
+        if self.replaced.load(Ordering::Acquire) == 0 {
+            assert!(self.watch.lose_from(0, |_, _| self.replace()));
+        }
+        match self.replaced.load(Ordering::Acquire) {
+            0 => panic!("the handler returned, and nothing is mapped"),
+            count => self.fresh[count - 1],
+        }
+    }
+}
+
+#[test]
+fn a_lost_page_is_replaced_once_and_keeps_what_is_added_to_it() {
+    loom::model(|| {
+        let page = CutPage::new();
+        let adders = [1.0, 2.0].map(|v| {
+            let page = Arc::clone(&page);
+            thread::spawn(move || assert!(page.cell().add(v)))
+        });
+        for adder in adders {
+            adder.join().unwrap();
+        }
+        assert_eq!(page.cell().value(), Some(3.0));
+        assert_eq!(page.watch.held_len_bytes(), 0);
+    });
+}
+
+#[test]
+fn who_sees_that_a_page_is_lost_finds_private_memory() {
+    loom::model(|| {
+        let page = CutPage::new();
+        let entry = Entry::in_memory(0.0, 0.0);
+        let adder = {
+            let (page, entry) = (Arc::clone(&page), Arc::clone(&entry));
+            thread::spawn(move || {
+                // As a call whose cell is in the lost page: what finds it sealed goes on where the slot leads.
+                if !page.cell().add(1.0) {
+                    entry.add(1.0);
+                }
+            })
+        };
+        // As the pass that sees the loss and takes the value out for good.
+        let mut taken = 0.0;
+        if page.watch.held_len_bytes() == 0 {
+            assert_ne!(
+                page.replaced.load(Ordering::Relaxed),
+                0,
+                "lost, and not private yet"
+            );
+            let slot = CellSlot::empty();
+            slot.point_to(page.cell());
+            let next = cell(0.0, 0.0);
+            slot.move_to(next);
+            taken = next.value().unwrap();
+        }
+        adder.join().unwrap();
+        let rest = page.cell().value().unwrap_or_default();
+        assert_eq!(taken + rest + entry.value(), 1.0);
+    });
+}
+
+#[test]
+fn a_copy_of_what_is_left_never_covers_what_was_lost() {
+    loom::model(|| {
+        let watch = Arc::new(Watch::new(8192));
+        // Which half is a copy of the file (1) and which is private zeros (2).
+        let halves = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+        let fault = {
+            let (watch, halves) = (Arc::clone(&watch), Arc::clone(&halves));
+            thread::spawn(move || {
+                watch.lose_from(4096, |from, to| {
+                    assert_eq!((from, to), (4096, 8192));
+                    halves[1].store(2, Ordering::Relaxed);
+                    true
+                })
+            })
+        };
+        watch.with_held(|held| {
+            halves[0].store(1, Ordering::Relaxed);
+            if held == 8192 {
+                halves[1].store(1, Ordering::Relaxed);
+            }
+        });
+        assert!(fault.join().unwrap());
+        assert_eq!(halves[1].load(Ordering::Relaxed), 2);
     });
 }

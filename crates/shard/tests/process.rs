@@ -27,6 +27,7 @@ fn a_whole_file_is_read_and_unknown_fields_are_passed_over() {
         started_at_unix_seconds: 1_700_000_000.5,
         start_ticks: 99,
         boot_id: "b".to_owned(),
+        pid_namespace: None,
         labels: BTreeMap::from([("desk".to_owned(), "fx".to_owned())]),
         degraded: true,
     };

@@ -1,4 +1,4 @@
-//! The libc calls beside the mappings that no safe binding offers: leases, SIGIO, the generation of an inode.
+//! The libc calls beside the mappings that no safe binding offers: leases, ignored signals, the generation of an inode.
 //!
 //! Invariant: a lease is held for two adjacent system calls and not longer, because a writer's `open` waits for it. Must not
 //! interpret the answers.
@@ -56,8 +56,23 @@ const FS_IOC_GETVERSION: libc::Ioctl = libc::_IOR::<libc::c_long>(b'v' as u32, 1
 /// # Errors
 /// The system's; there is none in practice.
 pub fn ignore_sigio() -> io::Result<()> {
+    ignore(libc::SIGIO)
+}
+
+/// Ignores SIGXFSZ for the whole process, so that a write beyond the limit of a file's size (`RLIMIT_FSIZE`) is an error like that
+/// of a full disk.
+///
+/// The default action ends the process, and with it everything that it would have done about the error.
+///
+/// # Errors
+/// The system's; there is none in practice.
+pub fn ignore_sigxfsz() -> io::Result<()> {
+    ignore(libc::SIGXFSZ)
+}
+
+fn ignore(signal: libc::c_int) -> io::Result<()> {
     // SAFETY: SIG_IGN installs no handler, so nothing of ours can run in a signal's context.
-    let previous = unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
+    let previous = unsafe { libc::signal(signal, libc::SIG_IGN) };
     if previous == libc::SIG_ERR {
         Err(io::Error::last_os_error())
     } else {
@@ -67,4 +82,24 @@ pub fn ignore_sigio() -> io::Result<()> {
 
 fn last_error_number() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_signals_are_ignored_by_the_kernels_own_account() {
+        ignore_sigio().unwrap();
+        ignore_sigxfsz().unwrap();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigIgn:"))
+            .unwrap();
+        let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
+        for signal in [libc::SIGIO, libc::SIGXFSZ] {
+            assert_ne!(mask & (1 << (signal - 1)), 0, "{signal}");
+        }
+    }
 }

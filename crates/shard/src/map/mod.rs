@@ -4,6 +4,8 @@
 
 #[allow(unreachable_pub, reason = "reachable when loom checks the types")]
 pub(crate) mod cell;
+#[allow(unreachable_pub, reason = "reachable when loom checks the types")]
+pub(crate) mod guard;
 pub(crate) mod lease;
 #[cfg(not(loom))]
 pub(crate) mod process;
@@ -11,3 +13,4 @@ pub(crate) mod process;
 pub(crate) mod segment;
 #[allow(unreachable_pub, reason = "reachable when loom checks the types")]
 pub(crate) mod slot;
+pub(crate) mod temporary;

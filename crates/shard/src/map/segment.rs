@@ -1,14 +1,18 @@
 //! A part of a shard, mapped for writing, for as long as the process lives.
 //!
 //! Invariant: a segment's memory is readable and writable from the moment it is mapped to the end of the process. It is never
-//! unmapped; when it must not reach the file any more (in a fork's child, after a deletion) private memory takes its place, so that
-//! a pointer into it stays valid. Must not know what a series is.
+//! unmapped; when it must not reach the file any more (in a fork's child, after a deletion) or cannot (somebody cut the file short)
+//! private memory takes its place, so that a pointer into it stays valid. Must not know what a series is.
+//!
+//! Two segments of one file overlap by a page. Each cell is reached through one of them only, for ever, so that a page that is lost
+//! in both, and is then private memory twice, still has one place for each value.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use super::cell::Cell;
+use super::guard::handler::{Watched, watch};
 use crate::loom::{AtomicU64, Ordering};
 
 /// Bytes of a word; everything in a shard is aligned to it.
@@ -26,6 +30,8 @@ pub(crate) struct Segment {
     words: &'static [AtomicU64],
     /// Where they stand in the file.
     file_offset_bytes: usize,
+    /// How many of them are still the file.
+    watched: &'static Watched,
 }
 
 impl Segment {
@@ -68,7 +74,27 @@ impl Segment {
         Ok(Segment {
             words,
             file_offset_bytes,
+            watched: watch(base.expose_provenance(), len_bytes),
         })
+    }
+
+    /// Whether a part of it is private memory because the file was found to have nothing for it.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.watched.is_cut()
+    }
+
+    /// When that was first found, in nanoseconds of the wall clock since 1970.
+    pub(crate) fn cut_at_unix_nanoseconds(&self) -> Option<u64> {
+        self.watched.lost_at_unix_nanoseconds()
+    }
+
+    /// Where in the file a cell of this segment stands, and whether it still is the file's: if not, its value was zero when that
+    /// was found, and what it holds by now is in no file. None: the cell is not of this segment.
+    pub(crate) fn place_of(&self, cell: &Cell) -> Option<(usize, bool)> {
+        let start = self.words.as_ptr().addr();
+        let offset = ptr::from_ref(cell).addr().checked_sub(start)?;
+        let is_held = (offset as u64) < self.watched.watch().held_len_bytes();
+        (offset < size_of_val(self.words)).then_some((self.file_offset_bytes + offset, is_held))
     }
 
     /// The cell at this offset of the file, if all its 16 bytes are inside the segment and it is aligned.
@@ -105,44 +131,55 @@ impl Segment {
     pub(crate) fn make_private(&self, file: BorrowedFd<'_>) -> io::Result<()> {
         let offset = libc::off_t::try_from(self.file_offset_bytes).map_err(io::Error::other)?;
         let access = libc::PROT_READ | libc::PROT_WRITE;
-        // No reserve: the copy of a large shard is small if few of its pages are written again.
-        self.replace(access, libc::MAP_NORESERVE, file.as_raw_fd(), offset)?;
-        // Best effort: a page that is not copied now is copied at the next store into it.
-        let _ = populate(
-            self.words.as_ptr().cast_mut().cast(),
-            size_of_val(self.words),
-        );
-        Ok(())
+        self.watched.watch().with_held(|held_len_bytes| {
+            // What is private already, because the file was cut short, has values that are nowhere else.
+            let held_len_bytes = held_len_bytes as usize;
+            if held_len_bytes == 0 {
+                return Ok(());
+            }
+            // No reserve: the copy of a large shard is small if few of its pages are written again.
+            let flags = libc::MAP_NORESERVE;
+            self.replace(held_len_bytes, access, flags, file.as_raw_fd(), offset)?;
+            // Best effort: a page that is not copied now is copied at the next store into it.
+            let _ = populate(self.words.as_ptr().cast_mut().cast(), held_len_bytes);
+            Ok(())
+        })
     }
 
     /// Puts private zeros in the place of the file: in a fork's child, because two processes that add to one cell lose counts, and
     /// for a file that was deleted long ago, to give its memory back. Nobody reaches the segment by then.
     pub(crate) fn let_go(&self) {
         let (access, anonymous) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_ANONYMOUS);
-        let replaced = self.replace(access, anonymous, -1, 0).or_else(|_| {
-            // What needs no memory at all cannot fail for want of it. A call that is still in there after all would be SIGSEGV,
-            // where the alternative is that it changes another process's counts.
-            self.replace(libc::PROT_NONE, anonymous | libc::MAP_NORESERVE, -1, 0)
-        });
+        let len_bytes = size_of_val(self.words);
+        let replaced = self
+            .replace(len_bytes, access, anonymous, -1, 0)
+            .or_else(|_| {
+                // What needs no memory at all cannot fail for want of it. A call that is still in there after all would be SIGSEGV,
+                // where the alternative is that it changes another process's counts.
+                let nothing = anonymous | libc::MAP_NORESERVE;
+                self.replace(len_bytes, libc::PROT_NONE, nothing, -1, 0)
+            });
         debug_assert!(replaced.is_ok(), "{replaced:?}");
     }
 
-    /// Puts a private mapping in the place of this one.
+    /// Puts a private mapping in the place of the first bytes of this one.
     fn replace(
         &self,
+        len_bytes: usize,
         access: libc::c_int,
         flags: libc::c_int,
         file: libc::c_int,
         offset: libc::off_t,
     ) -> io::Result<()> {
-        // SAFETY: exactly the range of our own mapping, replaced in one step by a mapping that is as long: readable and writable,
+        debug_assert!(len_bytes <= size_of_val(self.words));
+        // SAFETY: whole pages of our own mapping, replaced in one step by a mapping that is as long: readable and writable,
         // so every reference into it stays valid, or (`PROT_NONE`) nobody has a reference that he uses. Any bits are valid words.
         // A thread that is in there at this moment faults and then finds the new page. A failure is found before the old mapping
         // is touched, but for a kernel without memory for its own list of mappings.
         let base = unsafe {
             libc::mmap(
                 self.words.as_ptr().cast_mut().cast(),
-                size_of_val(self.words),
+                len_bytes,
                 access,
                 flags | libc::MAP_PRIVATE | libc::MAP_FIXED,
                 file,

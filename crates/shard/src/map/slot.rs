@@ -74,6 +74,13 @@ impl CellSlot {
             .is_some_and(|cell| cell.set_with_timestamp(v, unix_seconds))
     }
 
+    /// Leaves the entry without a cell until its next touch: what it held is lost.
+    pub fn forget(&self) {
+        let _pair = self.lock_pair();
+        // Release: pairs with the Acquire in `cell`.
+        self.cell.store(ptr::null_mut(), Ordering::Release);
+    }
+
     /// Forgets the cell. In a fork's child only: whoever held the lock on the pair does not exist there.
     pub fn forget_in_child(&self) {
         self.cell.store(ptr::null_mut(), Ordering::Relaxed);

@@ -1,22 +1,25 @@
 //! One shard that this process writes: created under a hidden name, grown by reserved blocks, appended to, never shortened.
 //!
 //! Invariant: every byte that is mapped has a block on the disk, so no store into it can be SIGBUS for want of space; a reader
-//! that opens the file by its name sees a whole header and whole entries at every instant. Errors leave the file as it was.
+//! that opens the file by its name sees a whole header and whole entries at every instant. Errors leave the file as it was. A file
+//! that somebody else cut short is never written again: whatever grows it would put zeros where values were.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 use rustix::process::Resource;
 use thiserror::Error;
 
 use super::descriptor::keep;
+use super::remains::{Remains, has_blank_at, pad_offset_before};
 use crate::file::READ_LEN_MAX_BYTES;
 use crate::key::{Key, KeyError};
-use crate::layout::{HEADER_LEN_BYTES, encode_entry, value_offset_bytes};
+use crate::layout::{HEADER_LEN_BYTES, encode_entry, encode_header, value_offset_bytes};
 use crate::map::cell::Cell;
 use crate::map::segment::Segment;
 use crate::name::ShardName;
@@ -58,6 +61,8 @@ pub(super) enum WriteError {
         "{}: {LEN_MAX_BYTES} bytes are full; further series stay in memory, look for a label with unbounded values", .path.display()
     )]
     Full { path: PathBuf },
+    #[error("{}: somebody else cut the shard short or overwrote it; a new one takes its place", .path.display())]
+    CutShort { path: PathBuf },
     #[error("{}: a series that no reader would accept stays in memory", .path.display())]
     Key { path: PathBuf, source: KeyError },
     #[error(
@@ -194,6 +199,7 @@ impl WriterFile {
                 path: self.path.clone(),
             });
         }
+        self.check_length()?;
         if end > self.len_bytes {
             self.grow_to_hold(end)?;
         }
@@ -207,16 +213,47 @@ impl WriterFile {
         let Some(cells) = value_offsets.iter().map(cell).collect() else {
             return Err(self.map_error(io::Error::other("an entry is in no segment")));
         };
+        // What was written behind a cut made the file long again, with zeros before it.
+        self.check_last_entry()?;
         self.publish_used(end)?;
         Ok(cells)
     }
 
     /// Whether somebody deleted the file, so that no reader can find it any more.
     pub(super) fn is_deleted(&self) -> bool {
-        self.descriptor
-            .as_ref()
-            .and_then(|descriptor| rustix::fs::fstat(descriptor).ok())
-            .is_some_and(|stat| stat.st_nlink == 0)
+        self.stat().is_some_and(|stat| stat.st_nlink == 0)
+    }
+
+    /// Whether somebody cut the file short, or wrote over it: by a fault that found nothing, by its length, or by what stands at the
+    /// end of its last entry. The last entry's own value is the only one that can go unnoticed, if the file is cut in its sixteen
+    /// bytes and made long again before anybody looks.
+    pub(super) fn is_cut(&self) -> bool {
+        self.check_length().is_err()
+            || self.check_last_entry().is_err()
+            || self.has_foreign_header()
+    }
+
+    /// Whether a call has met a page that the file has no more. No system call.
+    pub(super) fn has_met_a_cut(&self) -> bool {
+        self.segments.iter().any(Segment::is_cut)
+    }
+
+    /// When the first such call was.
+    pub(super) fn cut_since(&self) -> Option<SystemTime> {
+        let met = self.segments.iter();
+        let first = met.filter_map(Segment::cut_at_unix_nanoseconds).min()?;
+        UNIX_EPOCH.checked_add(Duration::from_nanos(first))
+    }
+
+    /// What readers still find in the file.
+    pub(super) fn remains(&self) -> Option<Remains> {
+        let descriptor = self.descriptor().ok()?;
+        let segments = self.segments.clone();
+        Some(Remains::read(descriptor, self.used_len_bytes, segments))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Makes the mappings of a deleted file private copies, so that values can be taken out of its cells for good, as out of those in
@@ -270,6 +307,8 @@ impl WriterFile {
         let segment = Segment::map(self.descriptor()?, from, len_bytes - from)
             .map_err(|source| self.map_error(source))?;
         self.segments.push(segment);
+        // What was reserved behind a cut made the file long again.
+        self.check_last_entry()?;
         if self.len_bytes == 0 {
             self.publish_used(HEADER_LEN_BYTES)?;
         }
@@ -318,6 +357,45 @@ impl WriterFile {
                 limit_bytes,
             }),
             _ => Ok(()),
+        }
+    }
+
+    fn check_length(&self) -> Result<(), WriteError> {
+        let len_bytes = self.len_bytes as u64;
+        let is_shorter = |stat: Stat| u64::try_from(stat.st_size).is_ok_and(|len| len < len_bytes);
+        if self.has_met_a_cut() || self.stat().is_some_and(is_shorter) {
+            return Err(self.cut_error());
+        }
+        Ok(())
+    }
+
+    fn check_last_entry(&self) -> Result<(), WriteError> {
+        let has_entries = self.used_len_bytes > HEADER_LEN_BYTES;
+        if has_entries && !has_blank_at(self.descriptor()?, pad_offset_before(self.used_len_bytes))
+        {
+            return Err(self.cut_error());
+        }
+        Ok(())
+    }
+
+    /// Whether the first word of the file is another than the one that was published last.
+    fn has_foreign_header(&self) -> bool {
+        let Ok(descriptor) = self.descriptor() else {
+            return false;
+        };
+        let mut header = [0; HEADER_LEN_BYTES];
+        let read = rustix::io::retry_on_intr(|| rustix::io::pread(descriptor, &mut header, 0));
+        // A failure is no evidence.
+        read.is_ok_and(|_| header != encode_header(self.used_len_bytes))
+    }
+
+    fn stat(&self) -> Option<Stat> {
+        rustix::fs::fstat(self.descriptor.as_ref()?).ok()
+    }
+
+    pub(super) fn cut_error(&self) -> WriteError {
+        WriteError::CutShort {
+            path: self.path.clone(),
         }
     }
 

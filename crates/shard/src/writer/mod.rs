@@ -8,6 +8,7 @@
 //! - [`state`]: a writer's entries and where each value is.
 //! - [`shards`]: directory, files and sidecar of a writer; what is wrong with them.
 //! - [`mod@file`]: one shard.
+//! - [`remains`]: what is left of one that somebody else cut short.
 //! - [`recovery`]: the background thread.
 //! - [`log`]: who tells the log.
 //! - [`fork`]: what a forked child must not share.
@@ -17,6 +18,7 @@ mod file;
 mod fork;
 mod log;
 mod recovery;
+mod remains;
 mod series;
 mod shards;
 mod state;
@@ -99,8 +101,12 @@ pub enum WriterStatus {
 ///
 /// **Signals.** No call may be made from a signal handler.
 ///
-/// **Truncation.** A shard is mapped. Whoever truncates one from outside while its process lives ends that process: its next store
-/// into the missing part is SIGBUS, for which there is no guard yet. Deleting shards is harmless.
+/// **Truncation.** A shard is mapped, and a store into a part that somebody else cut off is SIGBUS. A handler, installed before the
+/// first shard is mapped, puts private memory in the place of what is gone, and the process goes on in a new shard within a
+/// second. Lost is what had been stored in the part that was cut off, and of the entry at which the file now ends also what came
+/// until then; everything stored into the missing part since is carried over. A gauge whose value is gone has none until it is set
+/// again. Every other SIGBUS goes to the handler that was there before; a handler that is installed later and does not call
+/// the one it replaces, or a thread that blocks SIGBUS, is without this guard. Deleting shards is harmless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Writer {
     index: usize,
@@ -136,6 +142,12 @@ impl Writer {
     /// All entries that exist, in the order in which their series were made.
     pub fn snapshot(&self) -> Vec<Snapshot> {
         touch::snapshot(self.index)
+    }
+
+    /// Has the seconds that this writer is degraded added to the first entry of `series`, at least once a second while it is. Of
+    /// two calls the later one stands.
+    pub fn count_degraded_seconds_in(&self, series: &Series) {
+        touch::count_degraded_seconds_in(self.index, series);
     }
 
     /// Where values go at the moment.

@@ -11,7 +11,8 @@ use super::touch::{Writers, with_writers};
 use super::trouble::Message;
 use crate::map::process::become_background_thread;
 
-/// How long a failure, or a deleted file, goes unnoticed at most. A pass over a healthy writer is a few `fstat`s.
+/// How long a failure, or a deleted or truncated file, goes unnoticed at most. A pass over a healthy writer is a few system calls
+/// for each file.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Entries that are moved before the lock is free for a moment, so that a first touch or a fork waits a millisecond or so.
@@ -92,6 +93,14 @@ fn run() {
                 })
             }) {
                 thread::sleep(BREATH);
+            }
+            let due = with_writers(|writers| {
+                let writer = writers.list.get_mut(index)?;
+                writer.take_degraded_seconds()
+            });
+            // Not under the lock, which a first touch needs.
+            if let Some((series, seconds)) = due {
+                series.add(0, seconds);
             }
         }
     }

@@ -9,13 +9,14 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::descriptor::keep;
 use super::file::{NewEntry, WriteError, WriterFile};
+use super::remains::Remains;
 use super::trouble::{Message, Trouble};
 use super::{ProcessInfo, WriterStatus, fork};
 use crate::map::cell::Cell;
@@ -50,7 +51,9 @@ pub(super) struct Shards {
     deleted: Vec<(WriterFile, u32)>,
     directory_trouble: Trouble,
     key_trouble: Trouble,
-    degraded_since: Option<SystemTime>,
+    degraded: Option<Degraded>,
+    /// Of periods that are over, and not yet taken to be published.
+    degraded_for: Duration,
     /// Values moved into shards since the writer became degraded.
     moved: usize,
     /// What the sidecars on disk say of `degraded`; none: not written.
@@ -59,6 +62,16 @@ pub(super) struct Shards {
     sidecar_ids: Vec<WriterId>,
     /// A fork's child: nothing above is usable until `begin_again_in_child`.
     is_left_to_parent: bool,
+}
+
+/// Values go into memory.
+#[derive(Debug)]
+struct Degraded {
+    since: SystemTime,
+    /// The same by a clock that nobody sets.
+    began: Instant,
+    /// Up to when it was published.
+    published_until: Instant,
 }
 
 #[derive(Debug)]
@@ -79,14 +92,14 @@ enum Lead {
 }
 
 /// A kind whose shard is lost, and what its entries have to do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Gone {
     pub(super) kind: FileKind,
     pub(super) values: GoneValues,
 }
 
-/// What becomes of the values of a shard that was deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What becomes of the values of a shard that was deleted or cut short.
+#[derive(Debug)]
 pub(super) enum GoneValues {
     /// They stay in the deleted file, which a daemon may still hold, and must not be counted twice: counts begin again at zero.
     StayBehind,
@@ -94,6 +107,18 @@ pub(super) enum GoneValues {
     GoOn,
     /// They go on, but their cells are still the file's: a call of this very moment may be lost.
     GoOnFromFile,
+    /// That is to be told one by one.
+    AreLeftIn(Left),
+}
+
+/// What is left of a shard that was cut short.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) remains: Remains,
+    /// Whether values that are in the file go on all the same: gauges.
+    pub(super) carries_on: bool,
+    /// Whether its cells are private memory by now.
+    pub(super) is_private: bool,
 }
 
 /// The shard of one kind.
@@ -137,7 +162,8 @@ impl Shards {
             deleted: Vec::new(),
             directory_trouble: Trouble::default(),
             key_trouble: Trouble::default(),
-            degraded_since: None,
+            degraded: None,
+            degraded_for: Duration::ZERO,
             moved: 0,
             sidecar_says: None,
             sidecar_ids: Vec::new(),
@@ -179,7 +205,7 @@ impl Shards {
     ) -> Option<Vec<&'static Cell>> {
         match self.append(kind, entries) {
             Ok(cells) => {
-                if self.degraded_since.is_some() {
+                if self.degraded.is_some() {
                     self.moved += cells.len();
                 }
                 Some(cells)
@@ -191,7 +217,11 @@ impl Shards {
             }
             Err(error) => {
                 let shard = shard_of(&mut self.kinds, kind);
-                shard.trouble.note(&error, messages);
+                match error {
+                    // The next pass gives it up, and tells the log.
+                    WriteError::CutShort { .. } => shard.trouble.note_quietly(&error),
+                    _ => shard.trouble.note(&error, messages),
+                }
                 shard.is_paused = true;
                 for &index in indexes.iter().rev() {
                     shard.waiting.push_front(index);
@@ -249,7 +279,7 @@ impl Shards {
             .find_map(|shard| shard.waiting.pop_front())
     }
 
-    /// One look at directory and files. Gives the kinds whose shards were deleted, or are in a directory that is not the one at
+    /// One look at directory and files. Gives the kinds whose shards were deleted or cut short, or are in a directory that is not the one at
     /// our path any more: their entries have to go on elsewhere.
     pub(super) fn inspect(&mut self, messages: &mut Vec<Message>) -> Vec<Gone> {
         if self.is_left_to_parent {
@@ -273,32 +303,44 @@ impl Shards {
             self.sidecar_ids.clear();
         }
         let mut gone = Vec::new();
+        let mut cut = Vec::new();
+        let mut is_deleted = is_replaced;
         for shard in &mut self.kinds {
             shard.is_paused = false;
-            if let Some(mut file) = shard.file.take_if(|file| is_replaced || file.is_deleted()) {
-                let values = if !carries_on(shard.kind) {
-                    GoneValues::StayBehind
-                } else if file.make_private() {
-                    GoneValues::GoOn
+            let is_lost = |file: &mut WriterFile| is_replaced || file.is_deleted() || file.is_cut();
+            if let Some(mut file) = shard.file.take_if(is_lost) {
+                let is_cut = file.is_cut();
+                shard.trouble.clear();
+                if is_cut {
+                    // Until its values are in a new shard.
+                    shard.trouble.note_quietly(&file.cut_error());
+                    cut.push((file.path().to_owned(), file.cut_since()));
                 } else {
-                    GoneValues::GoOnFromFile
-                };
+                    is_deleted = true;
+                }
+                let values = values_of(&file, shard.kind, is_cut);
                 file.close();
                 self.deleted.push((file, 0));
-                shard.trouble.clear();
                 gone.push(Gone {
                     kind: shard.kind,
                     values,
                 });
             }
         }
-        if is_replaced || !gone.is_empty() {
+        if is_deleted || !gone.is_empty() {
             self.id = new_id();
             self.sidecar_says = None;
+        }
+        if is_deleted {
             messages.push(Message::Deleted {
                 dir: self.dir_path.clone(),
                 id: self.id,
             });
+        }
+        for (path, since) in cut {
+            self.become_degraded(since);
+            let id = self.id;
+            messages.push(Message::CutShort { path, id });
         }
         if self.directory.is_none() {
             self.open_directory(messages);
@@ -313,21 +355,45 @@ impl Shards {
                 shard.trouble.clear();
             }
         }
-        match (self.reason().is_some(), self.degraded_since) {
-            (true, None) => {
-                self.degraded_since = Some(SystemTime::now());
-                self.moved = 0;
-            }
-            (false, Some(_)) => {
-                self.degraded_since = None;
-                messages.push(Message::Recovered {
-                    dir: self.dir_path.clone(),
-                    id: self.id,
-                    moved: self.moved,
-                });
-            }
-            _ => {}
+        if self.reason().is_some() {
+            self.become_degraded(None);
+        } else if let Some(degraded) = self.degraded.take() {
+            self.degraded_for += degraded.published_until.elapsed();
+            messages.push(Message::Recovered {
+                dir: self.dir_path.clone(),
+                id: self.id,
+                moved: self.moved,
+                since: degraded.since,
+                lasted: degraded.began.elapsed(),
+            });
         }
+    }
+
+    /// Since now, or since a time that was found out later.
+    fn become_degraded(&mut self, since: Option<SystemTime>) {
+        if self.degraded.is_some() {
+            return;
+        }
+        let ago = since.and_then(|since| since.elapsed().ok());
+        let now = Instant::now();
+        let began = ago.and_then(|ago| now.checked_sub(ago)).unwrap_or(now);
+        self.degraded = Some(Degraded {
+            since: since.unwrap_or_else(SystemTime::now),
+            began,
+            published_until: began,
+        });
+        self.moved = 0;
+    }
+
+    /// The time in which this writer was degraded, as far as it was not taken before.
+    pub(super) fn take_degraded_time(&mut self) -> Duration {
+        let now = Instant::now();
+        let mut time = std::mem::take(&mut self.degraded_for);
+        if let Some(degraded) = &mut self.degraded {
+            time += now.saturating_duration_since(degraded.published_until);
+            degraded.published_until = now;
+        }
+        time
     }
 
     /// Writes the sidecars again when what they say is not so any more, or when somebody deleted them. Best effort: the shards
@@ -353,7 +419,7 @@ impl Shards {
                 || rustix::fs::unlinkat(dir, process_file_name(&id.to_string()), AtFlags::empty());
             is_used || !matches!(removed(), Ok(()) | Err(Errno::NOENT))
         });
-        let is_degraded = self.degraded_since.is_some();
+        let is_degraded = self.degraded.is_some();
         let is_there = |id: &WriterId| {
             let name = process_file_name(&id.to_string());
             rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
@@ -374,11 +440,19 @@ impl Shards {
     }
 
     pub(super) fn status(&self) -> WriterStatus {
-        match self.degraded_since {
+        if let Some(degraded) = &self.degraded {
             // Between the end of the cause and the last value's move, too.
-            Some(since) => WriterStatus::Degraded {
-                since,
+            return WriterStatus::Degraded {
+                since: degraded.since,
                 reason: self.reason().unwrap_or(CATCHING_UP).to_owned(),
+            };
+        }
+        let mut files = self.kinds.iter().filter_map(|shard| shard.file.as_ref());
+        match files.find(|file| !self.is_left_to_parent && file.has_met_a_cut()) {
+            // Until the next pass sees to it.
+            Some(file) => WriterStatus::Degraded {
+                since: file.cut_since().unwrap_or_else(SystemTime::now),
+                reason: file.cut_error().to_string(),
             },
             None => WriterStatus::Healthy {
                 dir: self.dir_path.clone(),
@@ -456,6 +530,25 @@ fn carries_on(kind: FileKind) -> bool {
         | FileKind::Info
         | FileKind::StateSet
         | FileKind::GaugeHistogram => true,
+    }
+}
+
+/// What becomes of the values of this file, which is lost.
+fn values_of(file: &WriterFile, kind: FileKind, is_cut: bool) -> GoneValues {
+    let carries_on = carries_on(kind);
+    // Before the copy is made, so that a page that is beyond the end is told from one that is there.
+    let remains = file.remains().filter(|_| is_cut);
+    // Counts stay in the mapping of the file: what is added to them this moment is there with the rest.
+    let is_private = carries_on && file.make_private();
+    match remains {
+        Some(remains) => GoneValues::AreLeftIn(Left {
+            remains,
+            carries_on,
+            is_private,
+        }),
+        None if !carries_on => GoneValues::StayBehind,
+        None if is_private => GoneValues::GoOn,
+        None => GoneValues::GoOnFromFile,
     }
 }
 

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::file::NewEntry;
-use super::series::Slot;
-use super::shards::{GoneValues, Shards};
+use super::remains::Fate;
+use super::series::{Series, Slot};
+use super::shards::{GoneValues, Left, Shards};
 use super::touch::Operation;
 use super::trouble::Message;
 use super::{Create, ProcessInfo, Snapshot, WriterStatus};
@@ -25,6 +26,8 @@ pub(super) struct WriterState {
     by_key: HashMap<(FileKind, Arc<str>), usize>,
     /// None: in memory, on purpose.
     shards: Option<Shards>,
+    /// What the program publishes the time by in which it was degraded.
+    degraded_seconds: Option<Series>,
 }
 
 #[derive(Debug)]
@@ -49,6 +52,7 @@ impl WriterState {
             entries: Vec::new(),
             by_key: HashMap::new(),
             shards: None,
+            degraded_seconds: None,
         }
     }
 
@@ -224,8 +228,9 @@ impl WriterState {
             for (index, entry) in self.entries.iter_mut().enumerate() {
                 if entry.kind == gone.kind && entry.is_in_shard {
                     entry.is_in_shard = false;
-                    entry.go_on_in_memory(gone.values);
-                    shards.wait(gone.kind, index);
+                    if entry.go_on_in_memory(&gone.values) {
+                        shards.wait(gone.kind, index);
+                    }
                 }
             }
         }
@@ -302,6 +307,17 @@ impl WriterState {
         }
     }
 
+    pub(super) fn count_degraded_seconds_in(&mut self, series: Series) {
+        self.degraded_seconds = Some(series);
+    }
+
+    /// Seconds in which values went into memory and that were not taken before, and where they are to be added.
+    pub(super) fn take_degraded_seconds(&mut self) -> Option<(Series, f64)> {
+        let series = self.degraded_seconds.clone()?;
+        let time = self.shards.as_mut()?.take_degraded_time();
+        (!time.is_zero()).then_some((series, time.as_secs_f64()))
+    }
+
     pub(super) fn snapshot(&self) -> Vec<Snapshot> {
         self.entries
             .iter()
@@ -344,8 +360,9 @@ impl Entry {
             .get_or_insert_with(|| Box::leak(Box::new(Cell::new(0.0, 0.0))))
     }
 
-    /// Goes on in memory after the shard was deleted; in a new shard soon.
-    fn go_on_in_memory(&mut self, values: GoneValues) {
+    /// Goes on in memory after the shard was lost; in a new shard soon. False: it has no value any more, and none to claim until
+    /// somebody sets one.
+    fn go_on_in_memory(&mut self, values: &GoneValues) -> bool {
         let memory = self.memory_cell();
         let place = &self.slot.place;
         match values {
@@ -356,7 +373,40 @@ impl Entry {
                 let (value, timestamp) = self.present();
                 place.begin_in(memory, value, timestamp);
             }
+            GoneValues::AreLeftIn(left) => return self.go_on_from_remains(memory, left),
         }
+        true
+    }
+
+    /// Goes on with what is in no file; a gauge with what is still known of it.
+    fn go_on_from_remains(&self, memory: &'static Cell, left: &Left) -> bool {
+        let place = &self.slot.place;
+        let Some(cell) = place.cell() else {
+            return false;
+        };
+        let fate = left.remains.fate_of(cell, self.text.len());
+        let is_known = match fate {
+            Fate::InMemory | Fate::OutOfReach => true,
+            Fate::InFile => left.carries_on,
+            Fate::Doubtful => false,
+        };
+        let is_private = left.is_private || fate == Fate::InMemory;
+        match (is_known, is_private) {
+            // What a call of this moment still adds to the old cell is in the file with the rest.
+            (false, _) => place.begin_in(memory, 0.0, 0.0),
+            (true, true) => place.move_to(memory),
+            // The cell is the file's, where the seal must not stand: a call of this very moment may be lost.
+            (true, false) => {
+                let (value, timestamp) = self.present();
+                place.begin_in(memory, value, timestamp);
+            }
+        }
+        // A gauge's zero in the place of a lost value was set by nobody.
+        let is_void = left.carries_on && fate != Fate::InFile && memory.value() == Some(0.0);
+        if is_void {
+            place.forget();
+        }
+        !is_void
     }
 }
 

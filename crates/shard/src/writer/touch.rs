@@ -149,6 +149,12 @@ pub(super) fn snapshot(writer: usize) -> Vec<Snapshot> {
         .unwrap_or_default()
 }
 
+pub(super) fn count_degraded_seconds_in(writer: usize, series: &Series) {
+    if let Some(writer) = lock().list.get_mut(writer) {
+        writer.count_degraded_seconds_in(series.clone());
+    }
+}
+
 pub(super) fn status(writer: usize) -> WriterStatus {
     with_writers(|writers| {
         recovery::ensure_thread(writers);

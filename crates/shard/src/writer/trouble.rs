@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::name::WriterId;
 
@@ -21,10 +21,16 @@ pub(super) enum Message {
         dir: PathBuf,
         id: WriterId,
     },
+    CutShort {
+        path: PathBuf,
+        id: WriterId,
+    },
     Recovered {
         dir: PathBuf,
         id: WriterId,
         moved: usize,
+        since: SystemTime,
+        lasted: Duration,
     },
     NoThread {
         reason: String,
@@ -43,10 +49,24 @@ impl Message {
                 %id,
                 "metrics shards were deleted; this process goes on in new ones, counters from zero"
             ),
-            Message::Recovered { dir, id, moved } => tracing::info!(
+            Message::CutShort { path, id } => tracing::warn!(
+                path = %path.display(),
+                %id,
+                "a metrics shard was cut short or overwritten by somebody else; what was counted in the missing part is lost, \
+                 and this process goes on in a new shard"
+            ),
+            Message::Recovered {
+                dir,
+                id,
+                moved,
+                since,
+                lasted,
+            } => tracing::info!(
                 dir = %dir.display(),
                 %id,
                 moved,
+                since_unix_seconds = unix_seconds(since),
+                degraded_seconds = lasted.as_secs_f64(),
                 "metrics are recorded into shards again; the values in memory were carried over"
             ),
             Message::NoThread { reason } => tracing::warn!(
@@ -89,6 +109,14 @@ impl Trouble {
         });
     }
 
+    /// Notes the cause, of which the log is told by somebody else.
+    pub(super) fn note_quietly(&mut self, error: &WriteError) {
+        self.now = Some(Cause {
+            reason: with_sources(error),
+            is_final: error.is_final(),
+        });
+    }
+
     pub(super) fn clear(&mut self) {
         self.now = None;
     }
@@ -105,6 +133,11 @@ impl Trouble {
     pub(super) fn reason(&self) -> Option<&str> {
         self.now.as_ref().map(|cause| cause.reason.as_str())
     }
+}
+
+fn unix_seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
 }
 
 fn with_sources(error: &WriteError) -> String {

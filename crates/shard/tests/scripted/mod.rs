@@ -5,12 +5,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use metricsd_shard::{Create, FileKind, GaugeMode, ProcessInfo, Series, Writer, WriterStatus};
 
 use crate::child::{READY, ROLE, child_command, key, kill_after_deadline, skip_to_ready, wait_for};
+
+/// Entries of the longest series here; a call on one that there is not is ignored.
+const ENTRIES_MAX: usize = 10;
 
 /// A running child. Killed when dropped.
 pub(crate) struct Scripted {
@@ -136,6 +139,8 @@ struct Script {
     /// Threads that add 1 to a series until told to stop; they give how often they did.
     storms: Vec<JoinHandle<u64>>,
     stop: Arc<AtomicBool>,
+    /// How often the threads of a storm over many series have been through all of them.
+    rounds: Arc<AtomicU64>,
 }
 
 impl Script {
@@ -197,6 +202,12 @@ impl Script {
                 };
             }
             ["storm", name, threads] => self.storm(name, threads.parse().unwrap()),
+            ["stormall", prefix, threads] => self.storm_all(prefix, threads.parse().unwrap()),
+            ["rounds"] => return self.rounds.load(Ordering::SeqCst).to_string(),
+            ["degradedseconds", name] => {
+                let series = &self.series[name];
+                self.writer.unwrap().count_degraded_seconds_in(series);
+            }
             ["calm"] => {
                 self.stop.store(true, Ordering::Relaxed);
                 let added: u64 = self.storms.drain(..).map(|s| s.join().unwrap()).sum();
@@ -233,6 +244,32 @@ impl Script {
             .unwrap()
             .series(FileKind::Histogram, keys, Create::AtZero);
         self.series.insert(name.to_owned(), series);
+    }
+
+    /// Each thread adds 1 to every series of this prefix, over and over, and stops at the end of a round only.
+    fn storm_all(&mut self, prefix: &str, threads: usize) {
+        self.stop = Arc::new(AtomicBool::new(false));
+        let series: Vec<Series> = self
+            .series
+            .iter()
+            .filter(|(name, _)| name.starts_with(prefix))
+            .map(|(_, series)| series.clone())
+            .collect();
+        for _ in 0..threads {
+            let (series, stop) = (series.clone(), Arc::clone(&self.stop));
+            let rounds = Arc::clone(&self.rounds);
+            self.storms.push(std::thread::spawn(move || {
+                let mut added = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    for entries in &series {
+                        (0..ENTRIES_MAX).for_each(|index| entries.add(index, 1.0));
+                    }
+                    added += 1;
+                    rounds.fetch_add(1, Ordering::SeqCst);
+                }
+                added
+            }));
+        }
     }
 
     fn storm(&mut self, name: &str, threads: usize) {
