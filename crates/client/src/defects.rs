@@ -48,18 +48,8 @@ impl Defects {
     /// The family in which a program publishes them. A program whose name would make it one of the daemon's families, or no
     /// legal name, has `program_` before it, and one whose name is too long just that.
     pub(crate) fn schema(program: &str) -> Schema {
-        let prefix = metric_prefix(program);
-        let candidates = [&prefix, &format!("program_{prefix}"), "program"].map(Defects::schema_of);
-        candidates
-            .into_iter()
-            .find_map(|(schema, refusal)| refusal.is_none().then_some(schema))
-            .expect("the last prefix makes a legal name")
-    }
-
-    fn schema_of(prefix: &str) -> (Schema, Option<Refusal>) {
-        let name = format!("{prefix}_telemetry_defects_total");
         let help = "Calls that telemetry refused or recorded under another label value, by defect.";
-        Schema::new(&name, help, Shape::Counter)
+        schema_of_program(program, "telemetry_defects_total", help)
     }
 
     /// Published through `writer`, all of them at zero at once.
@@ -150,6 +140,24 @@ impl Complaints {
         let all = Defect::ALL.iter().copied();
         all.filter(move |&defect| new & (1 << defect as u8) != 0)
     }
+}
+
+/// The counter in which a program publishes how long its metrics went into memory; named as its defects are.
+pub(crate) fn degraded_seconds_schema(program: &str) -> Schema {
+    let help =
+        "Time in which what was recorded went into memory, because shards could not be written.";
+    schema_of_program(program, "telemetry_degraded_seconds_total", help)
+}
+
+fn schema_of_program(program: &str, name: &str, help: &str) -> Schema {
+    let prefix = metric_prefix(program);
+    let candidates = [&prefix, &format!("program_{prefix}"), "program"]
+        .map(|prefix| Schema::new(&format!("{prefix}_{name}"), help, Shape::Counter));
+    let legal = |(schema, refusal): (Schema, Option<Refusal>)| refusal.is_none().then_some(schema);
+    candidates
+        .into_iter()
+        .find_map(legal)
+        .expect("the last prefix makes a legal name")
 }
 
 /// A program's name as the beginning of a metric name: `shadow-session` is `shadow_session`.

@@ -99,9 +99,20 @@
 //!
 //! # Never truncate a live shard
 //! Shards are mapped. If anything cuts one to less than its process has in use (`truncate`, `> file.db`, `cp` over it, a
-//! backup that is restored in place), the next call that records into the part that is gone raises SIGBUS, and the process
-//! dies of it. Nothing guards against that yet, so never write to the files of a live process and keep others from it by the
-//! directory's permissions. To delete a file (`rm`) is safe: the process records into the deleted one.
+//! backup that is restored in place), the next call that records into the part that is gone raises SIGBUS. A handler, installed
+//! before the first shard is mapped, puts private memory in its place, so that the call and the process go on; within a second
+//! the process is in a new shard, and counts from zero there. Lost is what had been recorded into the part that was cut off, as
+//! far as `metricsd` had not read it; what is recorded into the missing part after the cut is carried over, and nothing is counted
+//! twice. Of the one entry at which the file now ends, what came between the cut and its notice is lost too. A gauge whose value
+//! is gone shows none until it is set again. What cannot be noticed: a file that is cut within the last 16 bytes in use and made
+//! long again, or overwritten by an older copy of itself of the same length, within a second.
+//!
+//! Every other SIGBUS goes to the handler that was there before. The guard is gone for a program that installs a handler of
+//! its own later and does not call the one that it replaces, and for a thread that blocks SIGBUS; so never write to the files of a
+//! live process all the same, and keep others from it by the directory's permissions. To delete a file (`rm`) is safe.
+//!
+//! In Mode B `<program>_telemetry_degraded_seconds_total` counts how long metrics went into memory, and the log says at the end of
+//! each such time when it began and how long it was.
 //!
 //! # Fork and signals
 //! In Mode B a forked child goes on with the same handles and writes shards of its own, from zero, from its first touch on;

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use metricsd_exporter::{Family, write_text};
-use metricsd_shard::{GaugeMode, ProcessInfo, Writer, WriterStatus};
+use metricsd_shard::{Create, FileKind, GaugeMode, ProcessInfo, Writer, WriterStatus};
 use tracing::{error, info, warn};
 
 use crate::catalogue::Catalogue;
 use crate::counter::Counter;
-use crate::defects::{Defect, Defects};
+use crate::defects::{Defect, Defects, degraded_seconds_schema};
 use crate::family::{CounterFamily, GaugeFamily, Handle, HistogramFamily, Table};
 use crate::gather::gather;
 use crate::gauge::Gauge;
@@ -91,9 +91,12 @@ impl Registry {
                     mode: settings.runs_as,
                     labels: settings.labels,
                 };
-                Registry::new(Some(&program), Writer::open(&directory, info), |_| {
-                    Outcome::Shards
-                })
+                let registry =
+                    Registry::new(Some(&program), Writer::open(&directory, info), |_| {
+                        Outcome::Shards
+                    });
+                registry.publish_degraded_seconds(&program);
+                registry
             }
             Target::Endpoint { listen } => {
                 Registry::new(Some(&program), Writer::in_memory(), |writer| {
@@ -234,6 +237,20 @@ impl Registry {
     /// `<program>_telemetry_defects_total{defect}`.
     pub fn defects(&self, defect: Defect) -> u64 {
         self.0.defects.get(defect)
+    }
+
+    /// Mode B only: nothing else can be degraded and end being so.
+    fn publish_degraded_seconds(&self, program: &str) {
+        let schema = degraded_seconds_schema(program);
+        let keys = schema.keys(&[], &[]);
+        let writer = self.0.writer;
+        let series = writer.series(FileKind::Counter, keys, Create::AtZero);
+        writer.count_degraded_seconds_in(&series);
+        self.0
+            .catalogue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .claim(&schema);
     }
 
     fn register<L: LabelSet, H: Handle>(

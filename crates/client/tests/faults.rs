@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use common::{logged, shards_in};
-use metricsd_client::{GaugeMode, Registry, Status, label_set, label_value};
+use metricsd_client::{Defect, GaugeMode, Registry, Status, label_set, label_value};
 use metricsd_shard::{HEADER_LEN_BYTES, parse_from, read_value};
 
 label_value! { enum Side { Buy = "buy", Sell = "sell" } }
@@ -30,7 +30,9 @@ fn what_was_recorded_without_a_directory_is_in_the_shards_once_there_is_one() {
     let in_the_way = at.path().join("a");
     std::fs::write(&in_the_way, "not a directory").unwrap();
     let directory = in_the_way.join("shards");
-    let (registry, lines) = logged(|| Registry::start(shards_in(&directory)));
+    let mut settings = shards_in(&directory);
+    settings.program = "judge-me".to_owned();
+    let (registry, lines) = logged(|| Registry::start(settings));
     assert!(
         lines
             .iter()
@@ -59,6 +61,18 @@ fn what_was_recorded_without_a_directory_is_in_the_shards_once_there_is_one() {
         !registry.status().is_degraded()
     });
     counters.with(&BySide { side: Side::Buy }).inc();
+    let degraded_seconds = || {
+        let text = registry.render();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("judge_me_telemetry_degraded_seconds_total "));
+        let value = line.and_then(|line| line.split(' ').next_back());
+        value.unwrap().parse::<f64>().unwrap()
+    };
+    wait_until("the time without a directory was not published", || {
+        degraded_seconds() > 0.0
+    });
+    let published = degraded_seconds();
     let mut found = Vec::new();
     for file in std::fs::read_dir(&directory)
         .unwrap()
@@ -83,6 +97,14 @@ fn what_was_recorded_without_a_directory_is_in_the_shards_once_there_is_one() {
     assert_eq!(value("\"side\": \"buy\""), Some(6.0), "{found:?}");
     assert_eq!(value("\"side\": \"sell\""), Some(0.0), "{found:?}");
     assert_eq!(value("level"), Some(0.5), "{found:?}");
+    assert_eq!(value("degraded_seconds"), Some(published), "{found:?}");
+    let taken = registry.counter("judge_me_telemetry_degraded_seconds_total", "Taken.");
+    taken.inc();
+    assert_eq!(
+        registry.defects(Defect::Registration),
+        1,
+        "the name is taken"
+    );
 }
 
 #[test]

@@ -186,6 +186,7 @@ from prometheus_client import Counter, Gauge, Histogram
 c = Counter("judge_me_telemetry_defects_total", "Calls that telemetry refused or recorded under another label value, by defect.", ["defect"])
 for defect in ["negative", "not_finite", "gauge_mode", "registration", "label_overflow"]:
     c.labels(defect)
+Counter("judge_me_telemetry_degraded_seconds_total", "Time in which what was recorded went into memory, because shards could not be written.")
 Counter("a", "Help \"é\" \\ /.")
 Counter("b_total", "")
 orders = Counter("orders", "Orders.", ["side", "reason"])
