@@ -5,9 +5,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
+
+use crate::retention::{DURATION_ACCEPTED, DeadGauges, RetireAfter, parse_duration};
 
 /// The always-on exporter: merges the shards of trading processes and serves them on one stable port.
 #[derive(Debug, Parser)]
@@ -40,6 +43,14 @@ pub struct CommonArgs {
     /// .ops_local/prom_multiproc].
     #[arg(long = "multiproc-dir", value_name = "DIR", value_parser = parse_path)]
     pub multiproc_dir: Option<PathBuf>,
+    /// Directory of what is known of processes that ended; not inside the shard directory [env: STATE_DIRECTORY] [default:
+    /// metricsd/HASH in XDG_STATE_HOME or ~/.local/state, HASH being that of the shard directory's path].
+    #[arg(long = "state-dir", value_name = "DIR", value_parser = parse_path)]
+    pub state_dir: Option<PathBuf>,
+    /// What becomes of live* gauges of ended processes while no live one has the series: keep, drop, or a duration for which
+    /// they are served after the end [default: keep].
+    #[arg(long = "dead-gauges", value_name = "keep|drop|DURATION")]
+    pub dead_gauges: Option<DeadGauges>,
     /// Configuration file (TOML); docs and an example are in config/metricsd.toml.
     #[arg(long = "config.file", value_name = "FILE", value_parser = parse_path)]
     pub config_file: Option<PathBuf>,
@@ -64,6 +75,13 @@ pub struct ServeArgs {
     /// Scrapes that are answered at the same time; those beyond it get 503. 0 = no bound.
     #[arg(long = "web.max-requests", value_name = "COUNT", default_value_t = DEFAULT_MAX_REQUESTS)]
     pub max_requests: usize,
+    /// How long after the end of its last writer a shard is absorbed into the state directory and removed, such as 10s or
+    /// 5m; off: never [default: 10s].
+    #[arg(long = "retire-after", value_name = "DURATION|off")]
+    pub retire_after: Option<RetireAfter>,
+    /// How long gauges that are one series for each process (modes all and liveall) are served after its end [default: 24h].
+    #[arg(long = "retain-ended", value_name = "DURATION", value_parser = parse_retain_ended)]
+    pub retain_ended: Option<Duration>,
 }
 
 /// The flags of `render`.
@@ -113,6 +131,10 @@ fn parse_path(text: &str) -> Result<PathBuf, String> {
     } else {
         Ok(text.into())
     }
+}
+
+fn parse_retain_ended(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| format!("accepted is {DURATION_ACCEPTED}"))
 }
 
 /// `HOST:PORT` with an IP address or `localhost`, or `:PORT` for every IPv4 interface.

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use metricsd_exporter::is_legal_label_name;
 use rustix::fs::{Mode, OFlags};
@@ -14,6 +15,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::policy::{Policy, SeriesLimits};
+use crate::retention::{
+    DEAD_GAUGES_ACCEPTED, DURATION_ACCEPTED, DeadGauges, RETIRE_AFTER_ACCEPTED, RetireAfter,
+    parse_duration,
+};
 
 /// Longest configuration file that is read; a whole one has some hundred bytes.
 const FILE_LEN_MAX_BYTES: u64 = 1 << 20;
@@ -26,6 +31,14 @@ const PROGRAM_LEN_MAX_BYTES: usize = 64;
 pub struct FileConfig {
     /// `shards.dir`: the directory of the shards, as written.
     pub directory: Option<PathBuf>,
+    /// `state.dir`: the state directory, as written; an empty one is none.
+    pub state_directory: Option<PathBuf>,
+    /// `retire.after`.
+    pub retire_after: Option<RetireAfter>,
+    /// `retire.retain_ended`.
+    pub retain_ended: Option<Duration>,
+    /// `retire.dead_gauges`.
+    pub dead_gauges: Option<DeadGauges>,
     /// `[limits]` and `[policy]`.
     pub policy: Policy,
     /// `expect.programs`: programs of which one is expected to live. Each once.
@@ -130,13 +143,28 @@ impl FileConfig {
             name: "",
             table: document.get_ref(),
         };
-        root.accept_only(&["shards", "limits", "policy", "expect"])?;
+        root.accept_only(&["shards", "state", "retire", "limits", "policy", "expect"])?;
         let mut config = FileConfig::default();
         if let Some(shards) = root.section("shards")? {
             shards.accept_only(&["dir"])?;
             config.directory = shards
                 .string("dir", "a path", |dir| !dir.is_empty())?
                 .map(PathBuf::from);
+        }
+        if let Some(state) = root.section("state")? {
+            state.accept_only(&["dir"])?;
+            let dir = state.string("dir", "a path, or \"\" for the default", |_| true)?;
+            config.state_directory = dir.filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        }
+        if let Some(retire) = root.section("retire")? {
+            retire.accept_only(&["after", "retain_ended", "dead_gauges"])?;
+            config.retire_after =
+                retire.parsed("after", RETIRE_AFTER_ACCEPTED, |text| text.parse().ok())?;
+            config.retain_ended =
+                retire.parsed("retain_ended", DURATION_ACCEPTED, parse_duration)?;
+            config.dead_gauges = retire.parsed("dead_gauges", DEAD_GAUGES_ACCEPTED, |text| {
+                text.parse().ok()
+            })?;
         }
         let limits = match root.section("limits")? {
             Some(limits) => parse_limits(&limits)?,
@@ -257,6 +285,17 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A string that says something.
+    fn parsed<T>(
+        &self,
+        key: &str,
+        accepted: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        let text = self.string(key, accepted, |text| parse(text).is_some())?;
+        Ok(text.and_then(parse))
+    }
+
     fn strings(
         &self,
         key: &str,
@@ -352,6 +391,7 @@ fn line_of(text: &str, offset: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::retention::RetirementSettings;
 
     fn parse(text: &str) -> Result<FileConfig, String> {
         FileConfig::parse(Path::new("m.toml"), text).map_err(|err| err.to_string())
@@ -365,10 +405,18 @@ mod tests {
             config.directory.as_deref(),
             Some(Path::new(metricsd_shard::DEFAULT_DIRECTORY))
         );
+        assert_eq!(config.state_directory, None);
+        let defaults = RetirementSettings::default();
+        assert_eq!(config.retire_after, Some(RetireAfter(defaults.after)));
+        assert_eq!(config.retain_ended, Some(defaults.retain_ended));
+        assert_eq!(config.dead_gauges, Some(defaults.dead_gauges));
         assert_eq!(config.policy, Policy::trading());
         assert_eq!(config.expected_programs, ["shadow-session"]);
         for key in [
             "dir",
+            "after",
+            "retain_ended",
+            "dead_gauges",
             "series",
             "series_per_family",
             "label_value_bytes",
@@ -393,8 +441,8 @@ mod tests {
                 "m.toml:3: limits.serie: found an unknown key; accepted: series, series_per_family, label_value_bytes",
             ),
             (
-                "[state]\ndir = ''",
-                "m.toml:1: state: found an unknown section; accepted: shards, limits, policy, expect",
+                "[stat]\ndir = ''",
+                "m.toml:1: stat: found an unknown section; accepted: shards, state, retire, limits, policy, expect",
             ),
             (
                 "limits = 3",
@@ -415,6 +463,30 @@ mod tests {
             (
                 "[shards]\ndir = ''",
                 "m.toml:2: shards.dir: found the string \"\"; accepted: a path",
+            ),
+            (
+                "[state]\ndir = 1",
+                "m.toml:2: state.dir: found the number 1; accepted: a path, or \"\" for the default",
+            ),
+            (
+                "[state]\ndirectory = '/x'",
+                "m.toml:2: state.directory: found an unknown key; accepted: dir",
+            ),
+            (
+                "[retire]\nbefore = '1s'",
+                "m.toml:2: retire.before: found an unknown key; accepted: after, retain_ended, dead_gauges",
+            ),
+            (
+                "[retire]\nafter = 10",
+                "m.toml:2: retire.after: found the number 10; accepted: off, or a duration such as 250ms, 10s, 5m, 24h, 7d or 1h30m, at most 100y",
+            ),
+            (
+                "[retire]\nretain_ended = 'off'",
+                "m.toml:2: retire.retain_ended: found the string \"off\"; accepted: a duration such as 250ms, 10s, 5m, 24h, 7d or 1h30m, at most 100y",
+            ),
+            (
+                "[retire]\ndead_gauges = ''",
+                "m.toml:2: retire.dead_gauges: found the string \"\"; accepted: keep, drop, or a duration such as 250ms, 10s, 5m, 24h, 7d or 1h30m, at most 100y",
             ),
             (
                 "[policy]\npreset = 'paper'",
@@ -442,6 +514,20 @@ mod tests {
         );
         let syntax = parse("[limits]\nseries = = 1").unwrap_err();
         assert!(syntax.starts_with("m.toml:2: not TOML: "), "{syntax}");
+    }
+
+    #[test]
+    fn the_state_and_retirement_are_read_as_written() {
+        let text = "[state]\ndir = 'var/state'\n[retire]\nafter = 'off'\nretain_ended = '1h30m'\ndead_gauges = '250ms'";
+        let config = parse(text).unwrap();
+        assert_eq!(
+            config.state_directory.as_deref(),
+            Some(Path::new("var/state"))
+        );
+        assert_eq!(config.retire_after, Some(RetireAfter(None)));
+        assert_eq!(config.retain_ended, Some(Duration::from_secs(5400)));
+        let quarter = Duration::from_millis(250);
+        assert_eq!(config.dead_gauges, Some(DeadGauges::For(quarter)));
     }
 
     #[test]

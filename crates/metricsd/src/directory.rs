@@ -237,6 +237,14 @@ impl ShardDirectory {
         Ok(names)
     }
 
+    /// Makes its names durable.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.fd)?)
+    }
+
     /// Its path, absolute.
     pub fn path(&self) -> &Path {
         &self.path

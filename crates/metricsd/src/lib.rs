@@ -2,25 +2,35 @@
 //!
 //! A scrape walks down this list: [`daemon`] shares collections between scrapes, [`collect`] reads the files, [`merge`] adds the
 //! numbers up under a [`policy`], and [`telemetry`] adds the daemon's own families. [`liveness`] and [`sessions`] know who still
-//! writes. [`serve`] and [`render`] are the two commands; [`cli`], [`config`] and [`settings`] say what they run on.
+//! writes. Beside the scrapes, the [`keeper`] notes in the [`books`] what shards hold and has those of ended processes go
+//! through [`retire`] into the [`archive`]. [`serve`] and [`render`] are the two commands; [`cli`], [`config`] and [`settings`]
+//! say what they run on.
 //!
-//! Invariant: nothing here writes, creates, deletes or renames anything in a shard directory.
+//! Invariant: only [`retire`] renames or deletes anything in a shard directory; nothing here writes into a shard.
 #![forbid(unsafe_code)]
 
+pub mod archive;
+pub mod books;
 pub mod cli;
+mod clock;
 pub mod collect;
 pub mod config;
 pub mod daemon;
 pub mod directory;
+pub mod keeper;
 pub mod liveness;
 mod lock_holder;
+pub mod log;
 pub mod merge;
 pub mod policy;
 pub mod procfs_view;
 pub mod render;
+pub mod retention;
+pub mod retire;
 pub mod rounds;
 mod sentence;
 pub mod serve;
 pub mod sessions;
 pub mod settings;
+pub mod state_directory;
 pub mod telemetry;

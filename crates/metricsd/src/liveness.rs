@@ -2,27 +2,38 @@
 //!
 //! Invariant: only this thread takes leases, it does nothing else, and it holds each for two adjacent system calls, because a
 //! writer's `open` waits for it. Shards are asked about when they are new, when a writer closed them, when events were lost, and
-//! in a slow sweep; never all of them at every scrape. Must not open anything for writing.
+//! in a slow sweep; never all of them at every scrape. Whether the answers may decide over a file is tested in each directory that
+//! is followed. Must not open any shard for writing.
 
+mod answers;
+mod life;
+mod mode;
 mod prober;
+mod tester;
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use metricsd_shard::{Identity, Liveness, ShardFile};
+use metricsd_shard::{Identity, Liveness, ShardFile, UnknownReason};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{Mode, OFlags, openat};
 
 use crate::collect::{FileTimes, Shard};
 use crate::directory::ShardDirectory;
 
-/// Answers by file identity.
-pub type Answers = HashMap<Identity, Answer>;
+pub use self::answers::Answers;
+pub use self::life::{Claim, Looked, Outlook, is_live, look};
+pub use self::mode::{LivenessMode, OffReason};
+
+/// Longest that [`LivenessWatch::ask`] waits. Asking takes microseconds a file; whoever waits longer has a thread that is stuck in
+/// a file system.
+const ASK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the kernel said of a shard, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +46,35 @@ pub struct Answer {
     pub answered_at: Instant,
     /// The file's times right after a granted lease; none with any other answer.
     pub times: Option<FileTimes>,
+}
+
+impl Answer {
+    /// Nobody asked, as of now.
+    fn not_asked() -> Answer {
+        Answer {
+            liveness: Liveness::Unknown(UnknownReason::NotAsked),
+            asked_at: SystemTime::now(),
+            answered_at: Instant::now(),
+            times: None,
+        }
+    }
+
+    /// Asks about a file now.
+    fn about(file: &ShardFile) -> Answer {
+        let asked_at = SystemTime::now();
+        let liveness = file.probe();
+        // A store between lease and `fstat` shows in other times than those before it, or is read later like everything else.
+        let times = match liveness {
+            Liveness::Idle => file.stat().ok().map(|stat| FileTimes::of(&stat)),
+            Liveness::Busy | Liveness::Unknown(_) => None,
+        };
+        Answer {
+            liveness,
+            asked_at,
+            answered_at: Instant::now(),
+            times,
+        }
+    }
 }
 
 /// A shard to ask about.
@@ -54,10 +94,23 @@ struct Order {
     shards: Vec<Watched>,
 }
 
+/// Files to ask about once, now, and who waits for the answers.
+#[derive(Debug)]
+struct Question {
+    number: u64,
+    files: Vec<(Identity, Arc<ShardFile>)>,
+    reply: SyncSender<Vec<Answer>>,
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// Not yet taken by the thread.
     order: Option<Order>,
+    /// The same, oldest first.
+    questions: VecDeque<Question>,
+    /// Number of the last question.
+    questioned: u64,
+    mode: LivenessMode,
     ordered: u64,
     /// Number of the last order that every shard was asked about for.
     answered: u64,
@@ -114,7 +167,8 @@ impl LivenessWatch {
         })
     }
 
-    /// From now on these shards are asked about, and no others.
+    /// From now on these shards of this directory are asked about, and no others. A directory that was not followed just before is
+    /// tested first, so the daemon calls this at its start, however empty the directory is.
     ///
     /// # Errors
     /// No descriptor for the directory.
@@ -156,6 +210,35 @@ impl LivenessWatch {
                 .0;
         }
         true
+    }
+
+    /// Has the thread ask about each of these files now, in this order, and waits for the answers. The files need not be followed,
+    /// nor have a name any more. Whatever was not answered within five seconds is unknown.
+    pub fn ask(&self, files: &[(Identity, Arc<ShardFile>)]) -> Vec<Answer> {
+        if files.is_empty() {
+            return Vec::new();
+        }
+        let (reply, answers) = sync_channel(1);
+        let mut state = self.shared.lock();
+        state.questioned += 1;
+        let number = state.questioned;
+        state.questions.push_back(Question {
+            number,
+            files: files.to_vec(),
+            reply,
+        });
+        drop(state);
+        self.shared.wake();
+        answers.recv_timeout(ASK_PATIENCE).unwrap_or_else(|_| {
+            let mut state = self.shared.lock();
+            state.questions.retain(|question| question.number != number);
+            vec![Answer::not_asked(); files.len()]
+        })
+    }
+
+    /// Whether answers about the directory that is followed may decide over a file.
+    pub fn mode(&self) -> LivenessMode {
+        self.shared.lock().mode
     }
 
     /// The latest answers; a shard that has none was not asked about yet.

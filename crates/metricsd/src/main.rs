@@ -1,15 +1,16 @@
 //! The program `metricsd`: command line in, exit code out. 0 fine, 1 the start failed, 2 a bad flag, variable or configuration.
 #![forbid(unsafe_code)]
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use metricsd::cli::{Cli, Command, LogLevel};
+use metricsd::cli::{Cli, Command};
+use metricsd::log::Log;
 use metricsd::render::render;
 use metricsd::serve::Running;
 use metricsd::settings::{MergeSettings, ServeSettings};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
@@ -17,52 +18,72 @@ fn main() -> ExitCode {
     if let Err(err) = metricsd_shard::ignore_sigio() {
         return fail(1, &anyhow::Error::from(err).context("cannot ignore SIGIO"));
     }
+    // A write beyond RLIMIT_FSIZE is an error like that of a full disk, not the end.
+    if let Err(err) = metricsd_shard::ignore_sigxfsz() {
+        return fail(
+            1,
+            &anyhow::Error::from(err).context("cannot ignore SIGXFSZ"),
+        );
+    }
     let cli = Cli::parse();
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => {
-            start_log(args.common.log_level);
-            match ServeSettings::resolve(&args, &|name| std::env::var_os(name)) {
-                Ok(settings) => {
-                    serve(settings).map_or_else(|err| fail(1, &err), |()| ExitCode::SUCCESS)
-                }
-                Err(err) => fail(2, &err.into()),
-            }
+            let log = Log::start(args.common.log_level.0);
+            let outcome = match ServeSettings::resolve(&args, &|name| std::env::var_os(name)) {
+                Ok(settings) => serve(settings).map_err(|err| (1, err)),
+                Err(err) => Err((2, err.into())),
+            };
+            end(log, outcome)
         }
         Command::Render(args) => {
-            start_log(args.common.log_level);
-            match MergeSettings::resolve(&args, &|name| std::env::var_os(name)) {
-                Ok(settings) => render(&settings, &mut io::stdout().lock())
-                    .map_or_else(|err| fail(1, &err.into()), |()| ExitCode::SUCCESS),
-                Err(err) => fail(2, &err.into()),
-            }
+            let log = Log::start(args.common.log_level.0);
+            let outcome = match MergeSettings::resolve(&args, &|name| std::env::var_os(name)) {
+                Ok(settings) => {
+                    render(&settings, &mut io::stdout().lock()).map_err(|err| (1, err.into()))
+                }
+                Err(err) => Err((2, err.into())),
+            };
+            end(log, outcome)
         }
     }
 }
 
 fn serve(settings: ServeSettings) -> anyhow::Result<()> {
-    // Before the start, so that a signal that comes during it is not lost.
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    // Before the start, so that a signal that comes during it is not lost. SIGHUP is taken, so that a terminal that closes, or
+    // whoever rotates logs, does not end the daemon; there is nothing to read again yet.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let running = Running::start(settings)?;
-    signals.forever().next();
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            break;
+        }
+        tracing::info!("SIGHUP: the configuration is read at start only");
+    }
     running.stop();
     Ok(())
 }
 
-fn start_log(level: LogLevel) {
-    let colours = io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_max_level(level.0)
-        .with_ansi(colours)
-        .with_target(false)
-        // Otherwise a log that nobody reads any more would end the thread that writes to it.
-        .log_internal_errors(false)
-        .init();
+fn end(log: Log, outcome: Result<(), (u8, anyhow::Error)>) -> ExitCode {
+    match outcome {
+        Ok(()) => {
+            log.close(None);
+            ExitCode::SUCCESS
+        }
+        Err((code, err)) => {
+            log.close(Some(&sentence(&err)));
+            ExitCode::from(code)
+        }
+    }
 }
 
 /// One sentence for the person who started us, causes included.
+fn sentence(err: &anyhow::Error) -> String {
+    format!("metricsd: {err:#}")
+}
+
+/// Before there is a log.
 fn fail(code: u8, err: &anyhow::Error) -> ExitCode {
     // Nobody is left to tell when standard error is closed.
-    let _ = writeln!(io::stderr(), "metricsd: {err:#}");
+    let _ = writeln!(io::stderr(), "{}", sentence(err));
     ExitCode::from(code)
 }

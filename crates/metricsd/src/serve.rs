@@ -1,23 +1,30 @@
 //! `metricsd serve`: from settings to a running daemon and back.
 //!
-//! Invariant: the lock is taken before the port, so that a second daemon changes nothing and says who is first; readiness is
+//! Invariant: the locks are taken before the port, so that a second daemon changes nothing and says who is first; readiness is
 //! announced after the first collection. Must not delete, create or rename anything in the shard directory.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use metricsd_exporter::http::{BindError, Endpoint, Limits, Server, Site, bind, spawn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use thiserror::Error;
 
+use crate::archive::{self, OpenReport};
+use crate::books::{Books, Reconciled};
+use crate::clock::unix_now;
 use crate::collect::{Collector, Locking};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, SharedBooks, lock};
 use crate::directory::{DirectoryError, ShardDirectory};
+use crate::keeper::{AtStep, Keeper};
 use crate::liveness::LivenessWatch;
+use crate::sentence::one_sentence;
 use crate::settings::{MergeSettings, ServeSettings};
-use crate::telemetry::Telemetry;
+use crate::state_directory::{Durability, StateDirectory, StateDirectoryError, boot_id};
+use crate::telemetry::{ObservedState, StateOp, Telemetry};
 
 /// Descriptors that are not for shards: connections, the log, the directory, the watch, and files that are open for a moment.
 const DESCRIPTORS_RESERVED: u64 = 1024;
@@ -31,6 +38,17 @@ pub enum StartError {
     /// The shard directory cannot be used, or another daemon serves it.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// The state directory cannot be used, or another daemon uses it.
+    #[error(transparent)]
+    StateDirectory(#[from] StateDirectoryError),
+    /// What is in the state directory cannot be used.
+    #[error("{}: {source}", .path.display())]
+    State {
+        /// The state directory.
+        path: PathBuf,
+        /// Why.
+        source: archive::OpenError,
+    },
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -48,24 +66,48 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Running {
     server: Server,
+    keeper: Keeper,
     daemon: Arc<Daemon>,
+    /// Locked for as long as the daemon runs.
+    _state: StateDirectory,
 }
 
 impl Running {
     /// Starts the daemon. The process must have ignored SIGIO; the log must be up.
     ///
     /// # Errors
-    /// The directory, the lock, an address, or the system.
+    /// A directory, a lock, an address, or the system.
     pub fn start(settings: ServeSettings) -> Result<Running, StartError> {
+        Running::start_watched(settings, Arc::new(|_| ()))
+    }
+
+    /// As [`Running::start`]; `at_step` is called after each step of a retirement, so that a test can stop the process there.
+    ///
+    /// # Errors
+    /// As [`Running::start`].
+    pub fn start_watched(settings: ServeSettings, at_step: AtStep) -> Result<Running, StartError> {
         announce(&settings.merge);
         let directory = ShardDirectory::create(&settings.merge.directory.path)?;
         directory.lock()?;
+        let state = StateDirectory::create(&settings.merge.state.path, &directory)?;
+        state.lock()?;
+        let durability = state.durability(&directory);
         let listeners = bind(&settings.listen)?;
         let descriptor_budget = raise_descriptor_limit();
         let liveness = LivenessWatch::start().map_err(|source| StartError::System {
             what: "the liveness thread",
             source,
         })?;
+        let disk = state.disk().map_err(|source| StartError::System {
+            what: "reading the state directory",
+            source,
+        })?;
+        let (books, report) = Books::open(disk, archive_settings(&state), &boot_id(), unix_now())
+            .map_err(|source| StartError::State {
+            path: settings.merge.state.path.clone(),
+            source,
+        })?;
+        let mut kept = announce_state(&settings.merge, durability, &report);
         let policy_name = if settings.merge.policy.forbidden_labels.is_empty() {
             "open"
         } else {
@@ -77,9 +119,23 @@ impl Running {
             Locking::Exclusive,
             settings.merge.policy,
             descriptor_budget,
-        );
-        let daemon = Arc::new(Daemon::new(collector, liveness, telemetry));
+        )
+        .with_state(books.shared_state());
+        let books: SharedBooks = Arc::new(Mutex::new(books));
+        let daemon = Arc::new(Daemon::new(
+            collector,
+            Arc::new(liveness),
+            &books,
+            settings.merge.dead_gauges,
+            telemetry,
+        ));
+        reconcile(&daemon, &books, &report, &mut kept);
         daemon.scrape(&Default::default());
+        let keeper = Keeper::start(Arc::clone(&daemon), books, settings.retirement, at_step)
+            .map_err(|source| StartError::System {
+                what: "the thread that keeps the books",
+                source,
+            })?;
 
         let (for_metrics, for_ready) = (Arc::clone(&daemon), Arc::clone(&daemon));
         let endpoint = Endpoint {
@@ -99,7 +155,12 @@ impl Running {
             tracing::info!(address = %address, "serving /metrics");
         }
         notify(&[NotifyState::Ready]);
-        Ok(Running { server, daemon })
+        Ok(Running {
+            server,
+            keeper,
+            daemon,
+            _state: state,
+        })
     }
 
     /// The addresses that are listened on, with the ports the system chose.
@@ -115,10 +176,11 @@ impl Running {
         self.daemon.ready()
     }
 
-    /// Stops within a second; running scrapes are finished, nothing in the shard directory is touched.
+    /// Stops within a second; running scrapes are finished, and what shards hold is noted a last time.
     pub fn stop(self) {
         notify(&[NotifyState::Stopping]);
         self.server.stop();
+        self.keeper.stop();
         tracing::info!("stopped");
     }
 }
@@ -132,6 +194,105 @@ pub(crate) fn announce(settings: &MergeSettings) {
         tracing::info!(file = %file.display(), "configuration file");
     }
     tracing::info!(directory = %settings.directory.path.display(), source = %settings.directory.source, "shard directory");
+}
+
+/// The usual room for journal and reserve, or less where the file system is small: a reserve that does not fit would keep
+/// retirement waiting for ever.
+fn archive_settings(state: &StateDirectory) -> archive::Settings {
+    let usual = archive::Settings::default();
+    let Ok(size_bytes) = state.file_system_size_bytes() else {
+        return usual;
+    };
+    archive::Settings {
+        reserve_len_bytes: usual.reserve_len_bytes.min(size_bytes / 8),
+        segment_len_bytes: usual.segment_len_bytes.min(size_bytes / 32),
+        checkpoint_after_len_bytes: usual.checkpoint_after_len_bytes.min(size_bytes / 8),
+        ..usual
+    }
+}
+
+/// Says where the state is and what was found there.
+fn announce_state(
+    settings: &MergeSettings,
+    durability: Durability,
+    report: &OpenReport,
+) -> ObservedState<'static> {
+    let path = settings.state.path.display();
+    tracing::info!(directory = %path, source = %settings.state.source, "state directory");
+    let mut kept = ObservedState::default();
+    match durability {
+        Durability::Durable => kept.is_durable = true,
+        Durability::NotDurable { reason } => tracing::warn!(
+            directory = %path,
+            reason = %reason,
+            "the state directory does not survive a power cut; totals would begin anew"
+        ),
+    }
+    for loss in &report.losses {
+        kept.errors.add(StateOp::Damage);
+        tracing::error!(%loss, "the state was damaged; what the other records say stands");
+    }
+    for file in &report.damaged {
+        tracing::warn!(
+            file = file.name,
+            defect = file.defect,
+            "a file of the state is damaged"
+        );
+    }
+    for oddity in &report.oddities {
+        kept.errors.add(StateOp::Damage);
+        tracing::warn!(%oddity, "the state says something that does not fit; the least harm was done");
+    }
+    if report.earlier_totals_lost {
+        kept.errors.add(StateOp::Damage);
+        tracing::error!("earlier totals are lost; they begin anew");
+    }
+    if let Some(err) = &report.write_failure {
+        kept.errors.add(StateOp::Storage(err.operation));
+        tracing::error!(error = %one_sentence(err), "the state directory cannot be written; nothing merged is shown until it can");
+    }
+    tracing::info!(
+        records = report.replayed_count,
+        first_start = report.previous.is_none(),
+        unclean = report.is_unclean(),
+        same_boot = report.is_same_boot,
+        "state read"
+    );
+    kept
+}
+
+/// Brings together what is known and what is there. If that cannot be made durable now, the keeper tries again.
+fn reconcile(
+    daemon: &Daemon,
+    books: &SharedBooks,
+    report: &OpenReport,
+    kept: &mut ObservedState<'static>,
+) {
+    let mut work = daemon.work();
+    let follows_a_run = report.previous.is_some();
+    match work.reconcile(report.may_have_lost_power(), follows_a_run, unix_now()) {
+        Ok(found) => {
+            kept.declared_resets += found.declared as u64;
+            kept.counter_resets += found.resets as u64;
+            if found != Reconciled::default() {
+                tracing::info!(
+                    ?found,
+                    "what was known and what is there were brought together"
+                );
+            }
+            match lock(books).sync() {
+                Ok(()) => work.is_reconciled = true,
+                Err(err) => {
+                    kept.errors.add(StateOp::Storage(err.operation));
+                    tracing::error!(error = %one_sentence(&err), "the state directory cannot be written; nothing merged is shown until it can");
+                }
+            }
+        }
+        Err(err) => {
+            tracing::error!(error = %one_sentence(&err), "the state directory cannot be written; nothing merged is shown")
+        }
+    }
+    work.kept = *kept;
 }
 
 /// Takes as many descriptors as the system allows, and says how many of them shards may keep.

@@ -188,6 +188,7 @@ mod tests {
             started_at_unix_seconds: 0.0,
             start_ticks: 0,
             boot_id: String::new(),
+            pid_namespace: None,
             labels: BTreeMap::new(),
             degraded,
         }

@@ -13,6 +13,10 @@ use thiserror::Error;
 use crate::cli::{CommonArgs, RenderArgs, ServeArgs};
 use crate::config::{ConfigError, FileConfig};
 use crate::policy::Policy;
+use crate::retention::RetireAfter;
+pub use crate::retention::{DeadGauges, RetirementSettings};
+use crate::state_directory::StateChoiceError;
+pub use crate::state_directory::{StateChoice, StateSource};
 
 /// Where Prometheus configurations expect the daemon.
 pub const DEFAULT_PORT: u16 = 9111;
@@ -33,8 +37,10 @@ pub struct ServeSettings {
     pub listen: Vec<SocketAddr>,
     /// Scrapes answered at the same time; 0 = no bound.
     pub max_requests: usize,
-    /// What `render` runs on as well.
+    /// What `render` runs on as well; the state directory is in it.
     pub merge: MergeSettings,
+    /// When shards are retired, and how long gauges of ended processes stay.
+    pub retirement: RetirementSettings,
     /// Programs of which one is expected to live.
     pub expected_programs: Vec<String>,
 }
@@ -44,6 +50,10 @@ pub struct ServeSettings {
 pub struct MergeSettings {
     /// The shard directory, and what named it.
     pub directory: DirectoryChoice,
+    /// The state directory, and what named it.
+    pub state: StateChoice,
+    /// What becomes of `live*` gauges of ended processes; the same as in [`RetirementSettings`].
+    pub dead_gauges: DeadGauges,
     /// What is refused.
     pub policy: Policy,
     /// The configuration file, if one was given.
@@ -61,6 +71,9 @@ pub enum SettingsError {
     /// The shard directory.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateChoiceError),
     /// Two ways to say where to listen.
     #[error("--port and --web.listen-address both say where to listen; give one of them")]
     PortAndAddress,
@@ -97,10 +110,19 @@ impl ServeSettings {
             (None, addresses @ [_, ..]) => each_once(addresses)?,
             (None, []) => loopback(port_from(env, &mut merge.warnings)?.unwrap_or(DEFAULT_PORT)),
         };
+        let defaults = RetirementSettings::default();
+        let after = args.retire_after.or(file.retire_after);
+        let retain_ended = args.retain_ended.or(file.retain_ended);
+        let retirement = RetirementSettings {
+            after: after.map_or(defaults.after, |RetireAfter(after)| after),
+            retain_ended: retain_ended.unwrap_or(defaults.retain_ended),
+            dead_gauges: merge.dead_gauges,
+        };
         Ok(ServeSettings {
             listen,
             max_requests: args.max_requests,
             merge,
+            retirement,
             expected_programs: file.expected_programs,
         })
     }
@@ -134,9 +156,18 @@ fn resolve_common(
         env,
         file.directory.as_deref(),
     )?;
-    let warnings = std::mem::take(&mut directory.warnings);
+    let mut state = StateChoice::resolve(
+        args.state_dir.as_deref(),
+        env,
+        file.state_directory.as_deref(),
+        &directory.path,
+    )?;
+    let mut warnings = std::mem::take(&mut directory.warnings);
+    warnings.append(&mut state.warnings);
     let merge = MergeSettings {
         directory,
+        state,
+        dead_gauges: args.dead_gauges.or(file.dead_gauges).unwrap_or_default(),
         policy: file.policy.clone(),
         config_file: args.config_file.clone(),
         warnings,
@@ -194,6 +225,8 @@ fn port_from(
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
 
@@ -201,6 +234,7 @@ mod tests {
         let env = |name: &str| {
             variables
                 .iter()
+                .chain(&[("HOME", "/home/test")])
                 .find(|(variable, _)| *variable == name)
                 .map(|(_, value)| value.into())
         };
@@ -302,5 +336,133 @@ mod tests {
             settings.merge.directory.path,
             PathBuf::from("/from/environment")
         );
+    }
+
+    fn file(text: &str) -> (tempfile::NamedTempFile, CommonArgs) {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(file, "{text}").unwrap();
+        let common = CommonArgs {
+            config_file: Some(file.path().to_owned()),
+            ..CommonArgs::default()
+        };
+        (file, common)
+    }
+
+    #[test]
+    fn retirement_has_its_defaults() {
+        let settings = resolve(&ServeArgs::default(), &[]).unwrap();
+        let defaults = RetirementSettings {
+            after: Some(Duration::from_secs(10)),
+            retain_ended: Duration::from_secs(24 * 3600),
+            dead_gauges: DeadGauges::Keep,
+        };
+        assert_eq!(settings.retirement, defaults);
+        assert_eq!(settings.merge.dead_gauges, DeadGauges::Keep);
+    }
+
+    #[test]
+    fn flags_about_retirement_win_over_keys_one_by_one() {
+        let (_file, common) =
+            file("[retire]\nafter = 'off'\nretain_ended = '2h'\ndead_gauges = 'drop'");
+        let from_file = ServeArgs {
+            common: common.clone(),
+            ..ServeArgs::default()
+        };
+        let settings = resolve(&from_file, &[]).unwrap();
+        let expected = RetirementSettings {
+            after: None,
+            retain_ended: Duration::from_secs(7200),
+            dead_gauges: DeadGauges::Drop,
+        };
+        assert_eq!(settings.retirement, expected);
+        assert_eq!(settings.merge.dead_gauges, DeadGauges::Drop);
+
+        let second = Duration::from_secs(1);
+        let after = ServeArgs {
+            retire_after: Some(RetireAfter(Some(second))),
+            ..from_file.clone()
+        };
+        let expected = RetirementSettings {
+            after: Some(second),
+            ..expected
+        };
+        assert_eq!(resolve(&after, &[]).unwrap().retirement, expected);
+        let all = ServeArgs {
+            common: CommonArgs {
+                dead_gauges: Some(DeadGauges::For(second)),
+                ..common
+            },
+            retain_ended: Some(second),
+            ..after
+        };
+        let settings = resolve(&all, &[]).unwrap();
+        let expected = RetirementSettings {
+            after: Some(second),
+            retain_ended: second,
+            dead_gauges: DeadGauges::For(second),
+        };
+        assert_eq!(settings.retirement, expected);
+        assert_eq!(settings.merge.dead_gauges, DeadGauges::For(second));
+
+        let off = ServeArgs {
+            retire_after: Some(RetireAfter(None)),
+            ..ServeArgs::default()
+        };
+        assert_eq!(resolve(&off, &[]).unwrap().retirement.after, None);
+    }
+
+    #[test]
+    fn the_state_directory_comes_from_the_highest_layer_for_both_commands() {
+        let (_file, common) = file("[state]\ndir = '/from/file'");
+        let flag = CommonArgs {
+            state_dir: Some("/from/flag".into()),
+            ..common.clone()
+        };
+        let variable = [("STATE_DIRECTORY", "/from/environment:/second")];
+        let nothing = CommonArgs::default();
+        for (common, variables, path) in [
+            (&flag, &variable[..], "/from/flag"),
+            (&common, &variable, "/from/environment"),
+            (&common, &[], "/from/file"),
+            (&nothing, &variable, "/from/environment"),
+        ] {
+            let serve = ServeArgs {
+                common: common.clone(),
+                ..ServeArgs::default()
+            };
+            let settings = resolve(&serve, variables).unwrap();
+            assert_eq!(settings.merge.state.path, Path::new(path));
+            let render = RenderArgs {
+                common: common.clone(),
+            };
+            let env = |name: &str| {
+                let mut found = variables.iter().filter(|(variable, _)| *variable == name);
+                found.next().map(|(_, value)| value.into())
+            };
+            let settings = MergeSettings::resolve(&render, &env).unwrap();
+            assert_eq!(settings.state.path, Path::new(path));
+        }
+    }
+
+    #[test]
+    fn the_default_state_directory_follows_the_shard_directory() {
+        let of = |shards: &str| {
+            let args = ServeArgs {
+                common: CommonArgs {
+                    multiproc_dir: Some(shards.into()),
+                    ..CommonArgs::default()
+                },
+                ..ServeArgs::default()
+            };
+            resolve(&args, &[]).unwrap().merge.state
+        };
+        let state = of("/nonexistent/a");
+        assert_eq!(state.source, StateSource::Default("HOME"));
+        assert!(state.path.starts_with("/home/test/.local/state/metricsd"));
+        assert_ne!(state.path, of("/nonexistent/b").path);
+        let relative = [("XDG_STATE_HOME", "relative")];
+        let settings = resolve(&ServeArgs::default(), &relative).unwrap();
+        let warning = "XDG_STATE_HOME=relative is ignored, because it is relative";
+        assert_eq!(settings.merge.warnings, [warning]);
     }
 }

@@ -9,7 +9,9 @@ use std::path::Path;
 use metricsd_exporter::{Family, Kind, Series, Value};
 use metricsd_shard::REASONS;
 
+use crate::archive::Operation;
 use crate::collect::Collected;
+use crate::liveness;
 use crate::merge::ConflictKind;
 use crate::policy::RefusalReason;
 use crate::procfs_view::OwnProcess;
@@ -87,6 +89,151 @@ impl ShardTally {
     }
 }
 
+/// What failed around the state directory: the values of the label `op` of `metricsd_state_errors_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StateOp {
+    /// Storage of the archive.
+    Storage(Operation),
+    /// Giving a shard its retiring name.
+    RetireRename,
+    /// Reading a shard that is to be absorbed.
+    RetireRead,
+    /// Removing a shard that was absorbed.
+    RetireUnlink,
+    /// Making the names in the shard directory durable.
+    RetireSync,
+    /// Something that was durable once was found damaged or gone.
+    Damage,
+}
+
+impl StateOp {
+    /// Every one, in the order in which they are counted.
+    pub const ALL: [StateOp; 14] = [
+        StateOp::Storage(Operation::List),
+        StateOp::Storage(Operation::Read),
+        StateOp::Storage(Operation::Create),
+        StateOp::Storage(Operation::Preallocate),
+        StateOp::Storage(Operation::Append),
+        StateOp::Storage(Operation::SyncFile),
+        StateOp::Storage(Operation::Rename),
+        StateOp::Storage(Operation::Remove),
+        StateOp::Storage(Operation::SyncDir),
+        StateOp::RetireRename,
+        StateOp::RetireRead,
+        StateOp::RetireUnlink,
+        StateOp::RetireSync,
+        StateOp::Damage,
+    ];
+
+    /// The label value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            StateOp::Storage(operation) => operation.as_str(),
+            StateOp::RetireRename => "retire_rename",
+            StateOp::RetireRead => "retire_read",
+            StateOp::RetireUnlink => "retire_unlink",
+            StateOp::RetireSync => "retire_sync",
+            StateOp::Damage => "damage",
+        }
+    }
+
+    /// Its place in [`StateOp::ALL`].
+    const fn index(self) -> usize {
+        match self {
+            StateOp::Storage(operation) => match operation {
+                Operation::List => 0,
+                Operation::Read => 1,
+                Operation::Create => 2,
+                Operation::Preallocate => 3,
+                Operation::Append => 4,
+                Operation::SyncFile => 5,
+                Operation::Rename => 6,
+                Operation::Remove => 7,
+                Operation::SyncDir => 8,
+            },
+            StateOp::RetireRename => 9,
+            StateOp::RetireRead => 10,
+            StateOp::RetireUnlink => 11,
+            StateOp::RetireSync => 12,
+            StateOp::Damage => 13,
+        }
+    }
+}
+
+/// How often what failed, since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StateErrors([u64; StateOp::ALL.len()]);
+
+impl StateErrors {
+    /// One more failure.
+    pub fn add(&mut self, op: StateOp) {
+        self.0[op.index()] += 1;
+    }
+
+    /// Failures of this kind.
+    pub fn count(&self, op: StateOp) -> u64 {
+        self.0[op.index()]
+    }
+}
+
+/// How it is known whether somebody still writes a shard: the labels of `metricsd_liveness_mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LivenessMode<'a> {
+    /// By leases; the self-test in the shard directory passed.
+    Leases,
+    /// Not at all: every shard counts as unknown and none is retired.
+    Off {
+        /// Why, as a word out of a finite set.
+        reason: &'a str,
+    },
+}
+
+impl Default for LivenessMode<'_> {
+    fn default() -> Self {
+        LivenessMode::Off { reason: "untested" }
+    }
+}
+
+impl From<liveness::LivenessMode> for LivenessMode<'static> {
+    fn from(mode: liveness::LivenessMode) -> Self {
+        match (mode, mode.words()) {
+            (liveness::LivenessMode::Leases, _) => LivenessMode::Leases,
+            (liveness::LivenessMode::Off { .. }, (_, reason)) => LivenessMode::Off { reason },
+        }
+    }
+}
+
+/// What became of shards that ended, and the state that is kept of them. Totals count since the start of the daemon.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ObservedState<'a> {
+    /// Whether shards are retired: the settings say so, and liveness can be known.
+    pub is_retirement_enabled: bool,
+    /// Whether the state directory survives a power cut.
+    pub is_durable: bool,
+    /// How liveness is known.
+    pub liveness: LivenessMode<'a>,
+    /// Shards that were absorbed and removed.
+    pub retired_shards: u64,
+    /// Entries that were absorbed with them.
+    pub absorbed_entries: u64,
+    /// Gauge values of ended processes that are not served any more, for their age.
+    pub expired_gauges: u64,
+    /// Values that a writer set back itself, which was followed.
+    pub counter_resets: u64,
+    /// Series that were declared to have begun anew, since a power cut may have taken what was shown of them.
+    pub declared_resets: u64,
+    /// Length of the journal behind the last checkpoint.
+    pub journal_len_bytes: u64,
+    /// Series that the archive has a value of.
+    pub archived_series: u64,
+    /// Values at or past 2^53, where adding 1 changes nothing.
+    pub swallowed_increments: u64,
+    /// Shards that were deleted by somebody else and are still served.
+    pub orphaned_shards: u64,
+    /// What failed.
+    pub errors: StateErrors,
+}
+
 /// What one collection came to, apart from the merged families.
 #[derive(Debug, Clone, Default)]
 pub struct Observed<'a> {
@@ -94,6 +241,8 @@ pub struct Observed<'a> {
     pub shards: ShardTally,
     /// Sessions by program.
     pub programs: BTreeMap<&'a str, ProgramTally>,
+    /// Retirement and the archive.
+    pub state: ObservedState<'a>,
     /// Merged series exposed.
     pub series_count: usize,
     /// Length of the merged families as text.
@@ -160,8 +309,10 @@ impl Telemetry {
 
     /// All own families, sorted by name, their series by labels.
     pub fn families(&self, observed: &Observed<'_>) -> Vec<Family> {
-        let mut families = Vec::with_capacity(24);
+        let mut families = Vec::with_capacity(40);
         self.shard_families(observed, &mut families);
+        retirement_families(&observed.state, &mut families);
+        archive_families(&observed.state, &mut families);
         self.session_families(observed, &mut families);
         self.collection_families(observed, &mut families);
         if let Some(own) = &observed.own_process {
@@ -312,6 +463,85 @@ impl Telemetry {
     }
 }
 
+fn retirement_families(state: &ObservedState<'_>, families: &mut Vec<Family>) {
+    let (mode, reason) = match state.liveness {
+        LivenessMode::Leases => ("leases", "passed"),
+        LivenessMode::Off { reason } => ("off", reason),
+    };
+    families.push(info(
+        "metricsd_liveness_mode",
+        "How it is known whether somebody still writes a shard, and why so.",
+        labels(&[("mode", mode), ("reason", reason)]),
+    ));
+    families.push(plain(
+        "metricsd_retirement_enabled",
+        "Whether shards of ended processes are absorbed into the archive and removed (1) or stay (0).",
+        f64::from(u8::from(state.is_retirement_enabled)),
+    ));
+    families.push(count(
+        "metricsd_retired_shards",
+        "Shards of ended processes that were absorbed into the archive and removed.",
+        state.retired_shards,
+    ));
+    families.push(count(
+        "metricsd_absorbed_entries",
+        "Entries of shards that were absorbed into the archive.",
+        state.absorbed_entries,
+    ));
+    families.push(count(
+        "metricsd_expired_gauges",
+        "Gauge values of ended processes that are not served any more, for their age.",
+        state.expired_gauges,
+    ));
+    families.push(count(
+        "metricsd_counter_resets",
+        "Values that their own writer set back; the exposed total follows.",
+        state.counter_resets,
+    ));
+    families.push(count(
+        "metricsd_declared_resets",
+        "Series that begin anew with a new start time, since a power cut took what was shown of them.",
+        state.declared_resets,
+    ));
+    families.push(plain(
+        "metricsd_orphaned_shards",
+        "Shards that somebody else deleted and that are still served.",
+        state.orphaned_shards as f64,
+    ));
+    families.push(plain(
+        "metricsd_swallowed_increments",
+        "Values at or past 2^53, to which their writers can no longer add 1.",
+        state.swallowed_increments as f64,
+    ));
+}
+
+fn archive_families(state: &ObservedState<'_>, families: &mut Vec<Family>) {
+    families.push(plain(
+        "metricsd_state_durable",
+        "Whether the state directory is on a local disk, apart from the shards (1), or may be lost (0).",
+        f64::from(u8::from(state.is_durable)),
+    ));
+    let errors = StateOp::ALL
+        .iter()
+        .map(|op| ([("op", op.as_str())], state.errors.count(*op) as f64));
+    families.push(family(
+        "metricsd_state_errors",
+        Kind::Counter,
+        "Failures around the archive and retirement, by what was being done. Totals stay exact.",
+        errors,
+    ));
+    families.push(plain(
+        "metricsd_journal_bytes",
+        "Length of the journal behind the last checkpoint.",
+        state.journal_len_bytes as f64,
+    ));
+    families.push(plain(
+        "metricsd_archived_series",
+        "Series that the archive has a value of.",
+        state.archived_series as f64,
+    ));
+}
+
 fn process_families(own: &OwnProcess, families: &mut Vec<Family>) {
     let cpu = [([], own.cpu_seconds)];
     families.push(family::<0>(
@@ -354,6 +584,10 @@ fn process_families(own: &OwnProcess, families: &mut Vec<Family>) {
 
 fn plain(name: &str, help: &str, value: f64) -> Family {
     family::<0>(name, Kind::Gauge, help, [([], value)])
+}
+
+fn count(name: &str, help: &str, total: u64) -> Family {
+    family::<0>(name, Kind::Counter, help, [([], total as f64)])
 }
 
 fn info(name: &str, help: &str, labels: Vec<(String, String)>) -> Family {
@@ -399,6 +633,8 @@ fn labels(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use metricsd_shard::SelfTestFailure;
+
     use super::*;
 
     #[test]
@@ -413,17 +649,30 @@ mod tests {
         assert_eq!(
             names,
             [
+                "metricsd_absorbed_entries",
+                "metricsd_archived_series",
                 "metricsd_build_info",
                 "metricsd_collect_duration_seconds",
                 "metricsd_config_info",
                 "metricsd_conflicts",
+                "metricsd_counter_resets",
+                "metricsd_declared_resets",
                 "metricsd_expected_program_live",
+                "metricsd_expired_gauges",
                 "metricsd_exposition_bytes",
+                "metricsd_journal_bytes",
+                "metricsd_liveness_mode",
+                "metricsd_orphaned_shards",
+                "metricsd_retired_shards",
+                "metricsd_retirement_enabled",
                 "metricsd_series",
                 "metricsd_series_refused",
                 "metricsd_session_last_change_timestamp_seconds",
                 "metricsd_sessions",
                 "metricsd_shards",
+                "metricsd_state_durable",
+                "metricsd_state_errors",
+                "metricsd_swallowed_increments",
                 "metricsd_unreadable_shards",
                 "metricsd_writers_degraded",
                 "process_cpu_seconds",
@@ -458,5 +707,104 @@ mod tests {
             values("metricsd_shards"),
             ["ended", "live", "unknown", "unreadable"]
         );
+        assert_eq!(
+            values("metricsd_state_errors"),
+            [
+                "append",
+                "create",
+                "damage",
+                "list",
+                "preallocate",
+                "read",
+                "remove",
+                "rename",
+                "retire_read",
+                "retire_rename",
+                "retire_sync",
+                "retire_unlink",
+                "sync",
+                "sync_directory",
+            ]
+        );
+    }
+
+    fn value(families: &[Family], name: &str, wanted: &[(&str, &str)]) -> f64 {
+        let family = families.iter().find(|family| family.name == name).unwrap();
+        let series = family.series.iter().find(|it| it.labels == labels(wanted));
+        match series.map(|series| &series.value) {
+            Some(Value::Single(value)) => *value,
+            other => panic!("{name}{wanted:?}: {other:?} of {:?}", family.series),
+        }
+    }
+
+    #[test]
+    fn what_became_of_ended_shards_is_in_the_family_of_its_name() {
+        let telemetry = Telemetry::new(Vec::new(), Path::new("/d"), "open");
+        let mut errors = StateErrors::default();
+        for (index, op) in StateOp::ALL.into_iter().enumerate() {
+            (0..=index).for_each(|_| errors.add(op));
+        }
+        let state = ObservedState {
+            is_retirement_enabled: true,
+            is_durable: true,
+            liveness: LivenessMode::Leases,
+            retired_shards: 1,
+            absorbed_entries: 2,
+            expired_gauges: 3,
+            counter_resets: 4,
+            declared_resets: 5,
+            journal_len_bytes: 6,
+            archived_series: 7,
+            swallowed_increments: 8,
+            orphaned_shards: 9,
+            errors,
+        };
+        let observed = Observed {
+            state,
+            ..Observed::default()
+        };
+        let families = telemetry.families(&observed);
+        for (name, expected) in [
+            ("metricsd_retirement_enabled", 1.0),
+            ("metricsd_state_durable", 1.0),
+            ("metricsd_retired_shards", 1.0),
+            ("metricsd_absorbed_entries", 2.0),
+            ("metricsd_expired_gauges", 3.0),
+            ("metricsd_counter_resets", 4.0),
+            ("metricsd_declared_resets", 5.0),
+            ("metricsd_journal_bytes", 6.0),
+            ("metricsd_archived_series", 7.0),
+            ("metricsd_swallowed_increments", 8.0),
+            ("metricsd_orphaned_shards", 9.0),
+        ] {
+            assert_eq!(value(&families, name, &[]), expected, "{name}");
+        }
+        for (index, op) in StateOp::ALL.into_iter().enumerate() {
+            let found = value(&families, "metricsd_state_errors", &[("op", op.as_str())]);
+            assert_eq!(found, index as f64 + 1.0, "{op:?}");
+        }
+        let leases = [("mode", "leases"), ("reason", "passed")];
+        assert_eq!(value(&families, "metricsd_liveness_mode", &leases), 1.0);
+        for mode in [
+            liveness::LivenessMode::default(),
+            liveness::LivenessMode::from(Ok(())),
+            liveness::LivenessMode::from(Err(SelfTestFailure::MappingUnseen)),
+        ] {
+            let state = ObservedState {
+                liveness: mode.into(),
+                ..state
+            };
+            let observed = Observed {
+                state,
+                ..Observed::default()
+            };
+            let (word, reason) = mode.words();
+            let wanted = [("mode", word), ("reason", reason)];
+            let families = telemetry.families(&observed);
+            assert_eq!(value(&families, "metricsd_liveness_mode", &wanted), 1.0);
+        }
+        let families = telemetry.families(&Observed::default());
+        let off = [("mode", "off"), ("reason", "untested")];
+        assert_eq!(value(&families, "metricsd_liveness_mode", &off), 1.0);
     }
 }

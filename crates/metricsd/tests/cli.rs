@@ -39,7 +39,7 @@ fn text(path: &Path) -> &str {
 fn every_bad_flag_variable_and_key_has_its_sentence_and_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("m.toml");
-    fs::write(&config, "[shards]\ndir = '/x'\n[retire]\nafter = '10s'\n").unwrap();
+    fs::write(&config, "[shards]\ndir = '/x'\n[retired]\nafter = '10s'\n").unwrap();
     let config = text(&config);
     let address = ["--web.listen-address", "[::1]:9111"];
     let port_and_address = [&["--port", "9111"], &address[..]].concat();
@@ -70,10 +70,11 @@ fn every_bad_flag_variable_and_key_has_its_sentence_and_exit_code_2() {
             &format!("{variable}={value:?}: {accepted}"),
         );
     }
-    let accepted = "found an unknown section; accepted: shards, limits, policy, expect";
+    let accepted =
+        "found an unknown section; accepted: shards, state, retire, limits, policy, expect";
     for command in ["serve", "render"] {
         let arguments = [command, "--config.file", config];
-        check(&arguments, &[], &format!("{config}:3: retire: {accepted}"));
+        check(&arguments, &[], &format!("{config}:3: retired: {accepted}"));
     }
     let system = "cannot read the configuration file: No such file or directory (os error 2)";
     check(
@@ -85,10 +86,9 @@ fn every_bad_flag_variable_and_key_has_its_sentence_and_exit_code_2() {
         &["--port", "0"][..],
         &["--port", "65536"],
         &["--port", "x"],
-        &["--state-dir", "/x"],
-        &["--retire-after", "10s"],
         &["--web.config.file", "/x"],
-        &["--dead-gauges", "keep"],
+        &["render", "--retire-after", "10s"],
+        &["render", "--retain-ended", "24h"],
         &["--log-level", "loud"],
         &["--web.listen-address", "example.org:9111"],
         &["--multiproc-dir", ""],
@@ -109,6 +109,99 @@ fn every_bad_flag_variable_and_key_has_its_sentence_and_exit_code_2() {
             && sentence.contains("PEAKTRADE_METRICS_MULTIPROC_DIR"),
         "{sentence}"
     );
+}
+
+#[test]
+fn every_bad_word_about_state_and_retirement_has_its_sentence_and_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let durations = "a duration such as 250ms, 10s, 5m, 24h, 7d or 1h30m, at most 100y";
+    let or_off = format!("off, or {durations}");
+    let or_words = format!("keep, drop, or {durations}");
+    let empty = "an empty path; leave the flag out for the default";
+    let after = "--retire-after <DURATION|off>";
+    let retain = "--retain-ended <DURATION>";
+    let dead = "--dead-gauges <keep|drop|DURATION>";
+    let refused = |arguments: &[&str]| {
+        let output = run(metricsd(arguments).current_dir(folder.path()));
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        stderr.lines().next().unwrap_or_default().to_owned()
+    };
+    for (flag, value, accepted) in [
+        (after, "never", &or_off),
+        (after, "10", &or_off),
+        (after, "1m1h", &or_off),
+        (after, "101y", &or_off),
+        (retain, "off", &durations.to_owned()),
+        (retain, "1.5h", &durations.to_owned()),
+        (dead, "forget", &or_words),
+        (dead, "KEEP", &or_words),
+    ] {
+        let name = flag.split(' ').next().unwrap_or_default();
+        assert_eq!(
+            refused(&[name, value]),
+            format!("error: invalid value '{value}' for '{flag}': accepted is {accepted}")
+        );
+    }
+    // Without a word an empty value is a missing one to the parser of flags.
+    assert!(refused(&["--state-dir", ""]).contains("--state-dir <DIR>"));
+    assert_eq!(
+        refused(&["--state-dir="]),
+        format!("error: invalid value '' for '--state-dir <DIR>': {empty}")
+    );
+
+    let config = folder.path().join("m.toml");
+    let check = |section: &str, sentence: &str| {
+        fs::write(&config, section).unwrap();
+        for command in ["serve", "render"] {
+            let mut command = metricsd(&[command, "--config.file", text(&config)]);
+            let sentence = format!("metricsd: {}:2: {sentence}", text(&config));
+            assert_eq!(
+                fails(command.current_dir(folder.path())),
+                (2, sentence),
+                "{section}"
+            );
+        }
+    };
+    let found = "found the string \"x\"; accepted:";
+    check(
+        "[retire]\nafter = 'x'",
+        &format!("retire.after: {found} {or_off}"),
+    );
+    check(
+        "[retire]\nretain_ended = 'x'",
+        &format!("retire.retain_ended: {found} {durations}"),
+    );
+    check(
+        "[retire]\ndead_gauges = 'x'",
+        &format!("retire.dead_gauges: {found} {or_words}"),
+    );
+    check(
+        "[retire]\nbefore = 'x'",
+        "retire.before: found an unknown key; accepted: after, retain_ended, dead_gauges",
+    );
+    check(
+        "[state]\ndir = true",
+        "state.dir: found the word true; accepted: a path, or \"\" for the default",
+    );
+}
+
+#[test]
+fn without_a_home_a_state_directory_must_be_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let shards = folder.path().join("shards");
+    let sentence = "metricsd: no state directory: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME is set to an absolute path; name one with --state-dir";
+    for command in ["serve", "render"] {
+        let mut command = metricsd(&[command, "--multiproc-dir", text(&shards)]);
+        for variable in ["STATE_DIRECTORY", "XDG_STATE_HOME", "HOME"] {
+            command.env_remove(variable);
+        }
+        assert_eq!(fails(&mut command), (2, sentence.to_owned()));
+        command.env("HOME", "relative");
+        assert_eq!(fails(&mut command), (2, sentence.to_owned()));
+    }
+    assert!(!shards.exists(), "nothing was made");
 }
 
 #[test]
@@ -198,6 +291,176 @@ fn a_second_daemon_says_who_is_first_and_changes_nothing() {
         common::expect_value(&Daemon::start(folder.path()).scrape(), "kept_total"),
         4.0
     );
+}
+
+#[test]
+fn a_second_daemon_on_the_same_state_says_who_is_first_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let [shards, other, state, link] =
+        ["shards", "other", "state", "link"].map(|name| folder.path().join(name));
+    for (directory, value) in [(&shards, 4.0), (&other, 1.0)] {
+        fs::create_dir(directory).unwrap();
+        let entries = [(common::shards::counter("kept"), value)];
+        common::shards::write_shard(directory, "counter_1.db", &entries);
+    }
+    let daemon = Daemon::start_with(&shards, &["--state-dir", text(&state)]);
+    assert_eq!(common::expect_value(&daemon.scrape(), "kept_total"), 4.0);
+    std::os::unix::fs::symlink(&state, &link).unwrap();
+    let mut second = metricsd(&["--multiproc-dir", text(&other), "--state-dir", text(&link)]);
+    let (code, sentence) = fails(second.args(["--web.listen-address", "127.0.0.1:0"]));
+    assert_eq!(code, 1);
+    let begin = format!(
+        "metricsd: {}: already in use by process {} (",
+        text(&link),
+        daemon.id()
+    );
+    assert!(sentence.starts_with(&begin), "{sentence}");
+    let end = "); stop it first or name another state directory with --state-dir";
+    assert!(sentence.ends_with(end), "{sentence}");
+    assert_eq!(common::expect_value(&daemon.scrape(), "kept_total"), 4.0);
+    let names = fs::read_dir(&other).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["counter_1.db"]);
+    // The lock goes with the process, however it ends.
+    daemon.kill();
+    Daemon::start_with(&shards, &["--state-dir", text(&state)]);
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_used_is_one_sentence_and_exit_code_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let shards = folder.path().join("shards");
+    fs::create_dir(&shards).unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let itself = "the shard directory itself, in which the state would be lost with the shards; name another directory with --state-dir";
+    let no_directory = "not a directory; name the state directory with --state-dir";
+    for (state, complaint) in [(&shards, itself), (&file, no_directory)] {
+        for command in ["serve", "render"] {
+            let mut command = metricsd(&[command, "--multiproc-dir", text(&shards)]);
+            assert_eq!(
+                fails(command.args(["--state-dir", text(state)])),
+                (1, format!("metricsd: {}: {complaint}", text(state)))
+            );
+        }
+    }
+    assert_eq!(fs::read_dir(&shards).unwrap().count(), 0);
+}
+
+#[test]
+fn the_state_directory_is_made_where_the_highest_layer_says_and_logged_with_its_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    let place = |name: &str| folder.join(name);
+    let config = place("m.toml");
+    let from_file = place("from_file");
+    fs::write(&config, format!("[state]\ndir = {:?}\n", text(&from_file))).unwrap();
+    let config = ["--config.file", text(&config)];
+    let from_flag = place("from_flag");
+    let flag = ["--state-dir", text(&from_flag)];
+    let variable = ("STATE_DIRECTORY", "from_variable:unused");
+    let nothing = ("STATE_DIRECTORY", "");
+    for (arguments, variable, made, source) in [
+        (
+            [config, flag].concat(),
+            variable,
+            "from_flag",
+            "flag --state-dir",
+        ),
+        (
+            config.to_vec(),
+            variable,
+            "from_variable",
+            "environment variable STATE_DIRECTORY",
+        ),
+        (config.to_vec(), nothing, "from_file", "configuration file"),
+        (
+            Vec::new(),
+            nothing,
+            "xdg/metricsd",
+            "default below XDG_STATE_HOME",
+        ),
+        (
+            Vec::new(),
+            nothing,
+            "home/.local/state/metricsd",
+            "default below HOME",
+        ),
+    ] {
+        assert!(!place(made).exists(), "{made}");
+        let mut command = metricsd(&["--multiproc-dir", "shards"]);
+        command
+            .args(arguments)
+            .args(["--web.listen-address", "127.0.0.1:0"])
+            .current_dir(&folder)
+            .envs([variable])
+            .env("HOME", place("home"))
+            .env_remove("XDG_STATE_HOME");
+        if made.starts_with("xdg") {
+            command.env("XDG_STATE_HOME", place("xdg"));
+        }
+        let daemon = Daemon::spawn(&mut command);
+        let mut path = place(made);
+        if made.ends_with("metricsd") {
+            let names = fs::read_dir(&path).unwrap();
+            let names: Vec<_> = names.map(|entry| entry.unwrap().path()).collect();
+            assert_eq!(names.len(), 1, "{names:?}");
+            path = names[0].clone();
+            let hash = text(path.file_name().unwrap().as_ref());
+            assert_eq!(hash.len(), 16, "{hash}");
+        }
+        assert!(fs::read_dir(&path).unwrap().count() > 0, "{path:?}");
+        let line = format!(
+            "state directory directory={} source={source}",
+            path.display()
+        );
+        assert!(daemon.log().contains(&line), "{line}: {}", daemon.log());
+    }
+    assert!(!place("unused").exists());
+}
+
+#[test]
+fn state_inside_the_shard_directory_is_warned_of_and_counts_as_not_durable() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = folder.path().join("inside");
+    let daemon = Daemon::start_with(folder.path(), &["--state-dir", text(&inside)]);
+    let page = daemon.scrape();
+    assert_eq!(common::expect_value(&page, "metricsd_state_durable"), 0.0);
+    let warning = "it is inside the shard directory and goes with it";
+    assert!(daemon.log().contains(warning), "{}", daemon.log());
+}
+
+#[test]
+fn retirement_can_be_switched_off_by_flag_and_by_key_and_is_on_without_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("m.toml");
+    fs::write(&config, "[retire]\nafter = 'off'\n").unwrap();
+    let shards = folder.path().join("shards");
+    let state = folder.path().join("state");
+    let state = ["--state-dir", text(&state)];
+    let key = ["--config.file", text(&config)];
+    for (arguments, is_on) in [
+        (&[][..], true),
+        (&["--retire-after", "off"], false),
+        (&key, false),
+        (&[key[0], key[1], "--retire-after", "1h"], true),
+    ] {
+        let daemon = Daemon::start_with(&shards, &[&state, arguments].concat());
+        common::eventually("retirement to be as wished", || {
+            let page = daemon.scrape();
+            // Without liveness, as on overlayfs, it stays off.
+            let can = common::value_of(
+                &page,
+                "metricsd_liveness_mode{mode=\"leases\",reason=\"passed\"}",
+            );
+            let found = common::expect_value(&page, "metricsd_retirement_enabled");
+            let expected = f64::from(u8::from(is_on && can.is_some()));
+            if found == expected {
+                return Ok(());
+            }
+            Err(format!("{arguments:?}: {found}, expected {expected}"))
+        });
+    }
 }
 
 #[test]
@@ -389,10 +652,14 @@ fn the_help_lists_flags_that_work_and_no_others() {
         names,
         [
             "--config.file",
+            "--dead-gauges",
             "--help",
             "--log-level",
             "--multiproc-dir",
             "--port",
+            "--retain-ended",
+            "--retire-after",
+            "--state-dir",
             "--web.listen-address",
             "--web.max-requests"
         ]

@@ -136,7 +136,7 @@ fn python_shards_merge_as_python_merges_them_alive_and_dead() {
     for seed in 1..=3 {
         let folder = tempfile::tempdir().unwrap();
         let mut writers = Writers::start(&python, folder.path(), 7, seed);
-        let daemon = common::Daemon::start(folder.path());
+        let daemon = common::Daemon::start_with(folder.path(), &["--retire-after", "off"]);
         let alive = as_python_reads(&python, folder.path(), None);
         assert_same(
             &as_python_reads(&python, folder.path(), Some(merged_part(&daemon.scrape()))),
@@ -182,7 +182,7 @@ fn rust_and_python_shards_side_by_side_merge_as_python_merges_them() {
         writer.tell(&format!("set {index}"));
         writer.tell(&format!("new {index}"));
     }
-    let daemon = common::Daemon::start(folder.path());
+    let daemon = common::Daemon::start_with(folder.path(), &["--retire-after", "off"]);
     let alive = as_python_reads(&python, folder.path(), None);
     assert_same(
         &as_python_reads(&python, folder.path(), Some(merged_part(&daemon.scrape()))),

@@ -17,6 +17,8 @@ fn the_page_of_metrics_is_what_the_programs_serve() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let shards = folder.path().join("prom_multiproc");
     let shards = shards.to_str().context("a temporary path in UTF-8")?;
+    let state = folder.path().join("state");
+    let state = state.to_str().context("a temporary path in UTF-8")?;
     let config = folder.path().join("metricsd.toml");
     fs::write(&config, "[expect]\nprograms = [\"shadow-session\"]\n")?;
     let port = free_port()?;
@@ -26,6 +28,8 @@ fn the_page_of_metrics_is_what_the_programs_serve() -> Result<()> {
         &port.to_string(),
         "--multiproc-dir",
         shards,
+        "--state-dir",
+        state,
         "--config.file",
         config.to_str().context("a path in UTF-8")?,
     ];

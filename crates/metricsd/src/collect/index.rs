@@ -1,18 +1,22 @@
 //! The index: every shard that is known, by file identity, in canonical order. A listing only proposes; what was opened decides.
 //!
 //! Invariant: shards are in canonical order (oldest birth first, then file name), and no identity is in the index twice,
-//! whatever names a file has. Must not create, delete or rename.
+//! whatever names a file has. With an archive, a shard is in the index until the archive holds all of it, wherever its file is.
+//! Must not create, delete or rename.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use metricsd_shard::{Identity, NameError, OpenError, ShardFile, ShardName};
+use metricsd_shard::{
+    FileKind, Identity, NameError, OpenError, ShardFile, ShardName, original_of_retiring,
+};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::shard::Shard;
+use super::shard::{Place, Shard};
+use crate::archive::{Phase, State};
 use crate::directory::ListedName;
 use crate::sentence::one_sentence;
 
@@ -27,8 +31,11 @@ pub(super) struct Index {
     /// For each name that is a shard the inode number that the listing showed, and the identity of what was opened.
     names: HashMap<String, (u64, Identity)>,
     refused: BTreeMap<String, RefusedName>,
-    /// Shards whose file has lost its name and may have got another; they are served all the same.
+    /// Shards whose file has lost its name; they are served all the same, because it may have got another one, or because the
+    /// archive does not hold them yet.
     nameless: HashSet<Identity>,
+    /// Shards of `live*` gauges that somebody deleted: Python's way to say that their process is dead.
+    marked_dead: Vec<Shard>,
     /// How many files may be kept open.
     descriptor_budget: usize,
     kept_count: usize,
@@ -54,6 +61,28 @@ pub(super) struct Taken {
     pub(super) is_looking: bool,
 }
 
+/// A file that was opened for a reading.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) file: Arc<ShardFile>,
+    /// The shard that it is: another one than asked for if the name leads to another file by now.
+    pub(super) position: usize,
+    /// Whether that shard is new.
+    pub(super) is_other: bool,
+}
+
+/// What becomes of a shard whose file has lost its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Dropped,
+    /// Dropped, and what its process had set is no longer shown.
+    MarkedDead,
+    /// Served from its open file, or with the values that were read last.
+    Kept(Place),
+    /// As it was; another listing may show where it is.
+    LookedFor,
+}
+
 impl Index {
     pub(super) fn new(descriptor_budget: usize) -> Index {
         Index {
@@ -62,6 +91,7 @@ impl Index {
             names: HashMap::new(),
             refused: BTreeMap::new(),
             nameless: HashSet::new(),
+            marked_dead: Vec::new(),
             descriptor_budget,
             kept_count: 0,
         }
@@ -86,13 +116,33 @@ impl Index {
         *self = Index::new(self.descriptor_budget);
     }
 
+    /// The path leads to another directory: no name is known any more, and every shard is served from where it is.
+    pub(super) fn forget_names(&mut self) {
+        self.names.clear();
+        self.refused.clear();
+        self.nameless
+            .extend(self.shards.iter().map(|shard| shard.identity));
+    }
+
+    /// Whether some shard's file has no name here, so that its fate depends on more than the directory's times.
+    pub(super) fn has_nameless(&self) -> bool {
+        !self.nameless.is_empty()
+    }
+
+    /// Shards of `live*` gauges that were deleted since the last call.
+    pub(super) fn take_marked_dead(&mut self) -> Vec<Shard> {
+        std::mem::take(&mut self.marked_dead)
+    }
+
     /// Takes a listing over: what is new is opened, what is gone is dropped. A listing may miss names while others rename, so a file
-    /// that is not known to be deleted is dropped only by the `last` of several listings.
+    /// that is not known to be deleted is dropped only by the `last` of several listings; and with an archive (`state`) only
+    /// once that holds what the file held.
     pub(super) fn update(
         &mut self,
         directory: BorrowedFd<'_>,
         listing: &[ListedName],
         last: bool,
+        state: Option<&State>,
     ) -> Taken {
         let listed: HashMap<&OsStr, u64> = listing
             .iter()
@@ -131,13 +181,32 @@ impl Index {
         for (name, inode) in missed {
             changed |= self.consider(directory, &name, inode, &mut gone);
         }
-        if !last {
-            self.nameless = gone
-                .extract_if(|identity| self.may_have_a_name(*identity))
-                .collect();
+        let mut dropped: HashMap<Identity, Fate> = HashMap::new();
+        let mut is_looking = false;
+        for identity in gone {
+            let Some(&position) = self.positions.get(&identity) else {
+                continue;
+            };
+            match fate(&self.shards[position], last, state) {
+                Fate::Kept(place) => {
+                    self.shards[position].place = place;
+                    self.nameless.insert(identity);
+                }
+                Fate::LookedFor => {
+                    is_looking = true;
+                    self.nameless.insert(identity);
+                }
+                fate => drop(dropped.insert(identity, fate)),
+            }
         }
-        if !gone.is_empty() {
-            self.shards.retain(|shard| !gone.contains(&shard.identity));
+        if !dropped.is_empty() {
+            for shard in std::mem::take(&mut self.shards) {
+                match dropped.get(&shard.identity) {
+                    None => self.shards.push(shard),
+                    Some(Fate::MarkedDead) => self.marked_dead.push(shard),
+                    Some(_) => {}
+                }
+            }
             changed = true;
         }
         if changed {
@@ -145,17 +214,8 @@ impl Index {
         }
         Taken {
             changed,
-            is_looking: !self.nameless.is_empty(),
+            is_looking,
         }
-    }
-
-    /// False if the file is certainly deleted. One that is not open cannot be asked.
-    fn may_have_a_name(&self, identity: Identity) -> bool {
-        let kept = self
-            .positions
-            .get(&identity)
-            .and_then(|&position| self.shards[position].kept.as_ref());
-        kept.is_none_or(|file| file.stat().is_ok_and(|stat| stat.link_count > 0))
     }
 
     /// Tries again to open what could not be opened: permissions change without a trace in the directory. True if shards came.
@@ -182,7 +242,7 @@ impl Index {
     }
 
     /// The open file of a shard: kept, or opened for this one reading. A shard whose name leads to another file by now is
-    /// replaced by a new one, which the flag says.
+    /// replaced by a new one; with an archive (`keeps`) both are in the index from then on.
     ///
     /// # Errors
     /// It cannot be opened.
@@ -190,31 +250,65 @@ impl Index {
         &mut self,
         directory: BorrowedFd<'_>,
         position: usize,
-    ) -> Result<(Arc<ShardFile>, bool), OpenError> {
+        keeps: bool,
+    ) -> Result<Opened, OpenError> {
         if let Some(file) = &self.shards[position].kept {
-            return Ok((Arc::clone(file), false));
+            return Ok(Opened {
+                file: Arc::clone(file),
+                position,
+                is_other: false,
+            });
         }
         let file_name = self.shards[position].file_name.clone();
         let file = Arc::new(self.open_sparing(directory, &file_name)?);
         let identity = file.identity();
-        let replaced = identity != self.shards[position].identity;
-        if replaced {
+        let is_other = identity != self.shards[position].identity;
+        let mut position = position;
+        if is_other {
             if self.positions.contains_key(&identity) {
                 // Another shard was renamed over this one just now; it must not be counted under both names.
                 return Err(OpenError::Vanished {
                     path: file_name.into(),
                 });
             }
-            let name = self.shards[position].name.clone();
-            self.names
-                .insert(file_name.clone(), (INODE_UNCERTAIN, identity));
+            let shard = Shard::new(
+                self.shards[position].name.clone(),
+                file_name.clone(),
+                Arc::clone(&file),
+            );
+            self.names.insert(file_name, (INODE_UNCERTAIN, identity));
+            if keeps {
+                self.shards[position].place = Place::Lost;
+                self.nameless.insert(self.shards[position].identity);
+                position = self.shards.len();
+                self.shards.push(shard);
+            } else {
+                self.shards[position] = shard;
+            }
             self.positions.insert(identity, position);
-            self.shards[position] = Shard::new(name, file_name, Arc::clone(&file));
         }
         let keep = self.kept_count < self.descriptor_budget;
         self.kept_count += usize::from(keep);
         self.shards[position].kept = keep.then(|| Arc::clone(&file));
-        Ok((file, replaced))
+        Ok(Opened {
+            file,
+            position,
+            is_other,
+        })
+    }
+
+    /// Takes a file in that has no name any more but a writer: what it holds beyond what the archive has of it counts.
+    pub(super) fn adopt(&mut self, name: ShardName, file_name: String, file: Arc<ShardFile>) {
+        let identity = file.identity();
+        if self.positions.contains_key(&identity) {
+            return;
+        }
+        let mut shard = Shard::new(name, file_name, file);
+        shard.place = Place::Deleted;
+        shard.is_adopted = true;
+        self.nameless.insert(identity);
+        self.shards.push(shard);
+        self.restore_order();
     }
 
     pub(super) fn restore_order(&mut self) {
@@ -241,7 +335,7 @@ impl Index {
         inode: u64,
         gone: &mut HashSet<Identity>,
     ) -> bool {
-        match ShardName::parse(name) {
+        match ShardName::parse(original_of_retiring(name).unwrap_or(name)) {
             Ok(parsed) => self.open(directory, name, parsed, inode, gone),
             Err(NameError::NotAShard) => false,
             Err(err) => {
@@ -309,6 +403,8 @@ impl Index {
         self.names.insert(name.to_owned(), (inode, identity));
         let shard = &mut self.shards[position];
         let renamed = shard.file_name != name;
+        shard.place = Place::Named;
+        shard.is_adopted = false;
         shard.file_name = name.to_owned();
         shard.name = parsed;
         renamed
@@ -336,7 +432,8 @@ impl Index {
         for shard in self
             .shards
             .iter_mut()
-            .filter(|shard| shard.kept.is_some())
+            // What has no name cannot be opened again.
+            .filter(|shard| shard.kept.is_some() && shard.place == Place::Named)
             .skip(self.descriptor_budget)
         {
             shard.kept = None;
@@ -359,6 +456,35 @@ impl Index {
                 },
             );
         }
+    }
+}
+
+/// What becomes of a shard that no name in the directory leads to.
+fn fate(shard: &Shard, last: bool, state: Option<&State>) -> Fate {
+    let link_count = shard
+        .kept
+        .as_ref()
+        .map(|file| file.stat().map_or(1, |stat| stat.link_count));
+    let is_deleted = link_count == Some(0);
+    let Some(state) = state else {
+        return if is_deleted || last {
+            Fate::Dropped
+        } else {
+            Fate::LookedFor
+        };
+    };
+    let is_settled = !shard.is_adopted
+        && state
+            .shard(&shard.identity_key)
+            .is_some_and(|known| known.phase() != Phase::Seen);
+    let is_live_gauge = matches!(shard.name.kind, FileKind::Gauge(mode) if mode.is_live());
+    match link_count {
+        _ if is_settled && (is_deleted || last) => Fate::Dropped,
+        Some(0) if is_live_gauge && !shard.is_adopted => Fate::MarkedDead,
+        Some(0) => Fate::Kept(Place::Deleted),
+        _ if !last => Fate::LookedFor,
+        Some(_) => Fate::Kept(Place::Elsewhere),
+        None => Fate::Kept(Place::Lost),
     }
 }
 

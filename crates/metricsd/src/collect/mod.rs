@@ -3,33 +3,42 @@
 //! Invariant: a collection shows every value that was stored before it began, whatever is wrong with any one file. May list
 //! and read the directory; must not create, delete or rename anything in it, and takes no lease.
 
+mod archived;
 mod index;
 mod notes;
 mod processes;
 mod reading;
 mod rest;
 mod shard;
+mod sightings;
+mod sources;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
 
 use metricsd_exporter::Family;
 use metricsd_shard::file_system_supports_leases;
 
-use self::index::Index;
+use self::archived::Archived;
+use self::index::{Index, Opened};
 use self::notes::Notes;
 use self::processes::Processes;
 use self::reading::{THREADS_MAX, read_values};
 use self::rest::faults_set_times;
+use crate::archive::State;
 use crate::directory::{DirectoryError, DirectoryTimes, ShardDirectory, Whereabouts};
 use crate::liveness::Answers;
-use crate::merge::{Catalog, ConflictKind, Plan};
+use crate::merge::{Catalog, ConflictKind, LiveFirst, Plan};
 use crate::policy::{Policy, RefusalReason};
+use crate::retention::DeadGauges;
 
+pub use self::archived::Terms;
 pub use self::processes::Process;
 pub use self::rest::FileTimes;
-pub use self::shard::Shard;
+pub use self::shard::{Place, Shard};
+pub use self::sources::Superseded;
 
 /// The catalog is made anew when more than this many keys and more than half of all are no longer used.
 const UNUSED_KEYS_MAX: usize = 10_000;
@@ -63,6 +72,13 @@ pub struct Collector {
     policy: Policy,
     catalog: Catalog,
     plan: Plan,
+    /// Something that the plan rests on has changed.
+    is_plan_stale: bool,
+    /// What the archive knows; none: there is no archive, and what is gone is forgotten.
+    state: Option<Arc<RwLock<State>>>,
+    archived: Archived,
+    /// The archive's shape that the plan rests on.
+    planned_shape: Option<u64>,
     /// Content of the files that are being read, one for each thread that reads.
     buffers: Vec<Vec<u8>>,
     notes: Notes,
@@ -109,7 +125,7 @@ impl Collector {
         descriptor_budget: usize,
     ) -> Collector {
         let catalog = Catalog::default();
-        let (plan, _) = Plan::new(&catalog, &policy.limits, &[]);
+        let (plan, _) = Plan::new(&catalog, &policy.limits, &[], LiveFirst::Apply);
         let threads = std::thread::available_parallelism()
             .map_or(1, usize::from)
             .min(THREADS_MAX);
@@ -124,9 +140,19 @@ impl Collector {
             policy,
             catalog,
             plan,
+            is_plan_stale: true,
+            state: None,
+            archived: Archived::default(),
+            planned_shape: None,
             buffers: vec![Vec::new(); threads],
             notes: Notes::default(),
         }
+    }
+
+    /// With an archive: totals are those of the archive and the shards, and no shard is forgotten before the archive holds it.
+    pub fn with_state(mut self, state: Arc<RwLock<State>>) -> Collector {
+        self.state = Some(state);
+        self
     }
 
     /// The merged families of the last collection.
@@ -154,17 +180,36 @@ impl Collector {
         &self.directory
     }
 
+    pub(super) fn directory_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
     /// Where the shards are looked for.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Brings everything up to date. `answers` has what the kernel knows of writers; without them every shard is read.
+    /// Brings everything up to date, without anything that has to be decided about gauges of the ended: for a one-time look.
     ///
     /// # Errors
-    /// The directory is missing, cannot be read, or another daemon has locked it since. The families are then those of what can
-    /// still be read: nothing, if the directory is gone; its shards, if it only cannot be listed or found.
+    /// As [`Collector::refresh`].
     pub fn collect(&mut self, answers: &Answers) -> (Collected, Result<(), DirectoryError>) {
+        let (mut collected, outcome) = self.refresh(answers);
+        let terms = Terms {
+            dead_gauges: DeadGauges::Keep,
+            now_unix_seconds: 0.0,
+        };
+        self.merge_alone(&mut collected, terms);
+        (collected, outcome)
+    }
+
+    /// Reads what there is. `answers` has what the kernel knows of writers; without them every shard is read. Nothing of it shows
+    /// before [`Collector::merge`].
+    ///
+    /// # Errors
+    /// The directory is missing, cannot be read, or another daemon has locked it since. What is known then is what can still be
+    /// read. Without an archive that is nothing if the directory is gone.
+    pub fn refresh(&mut self, answers: &Answers) -> (Collected, Result<(), DirectoryError>) {
         let now = SystemTime::now();
         let (sources_changed, outcome) = match self.follow_directory() {
             Ok(followed) => {
@@ -178,22 +223,20 @@ impl Collector {
             Err(err) => {
                 let had_sources =
                     !self.index.shards().is_empty() || self.processes.iter().next().is_some();
-                self.forget_content();
+                if self.state.is_none() {
+                    self.forget_content();
+                }
                 self.is_away = true;
                 (had_sources, Err(err))
             }
         };
         let read = self.read_shards(answers, now);
-        let mut collected = Collected {
+        let collected = Collected {
             sources_changed: sources_changed || read.files_replaced,
             at_rest_count: read.at_rest_count,
             ..Collected::default()
         };
-        if read.entries_changed || collected.sources_changed {
-            self.replan(&mut collected);
-        }
-        self.plan
-            .merge(self.index.shards().iter().map(Shard::reading));
+        self.is_plan_stale |= read.entries_changed || collected.sources_changed;
         self.notes.report_defects(&self.index, now);
         (collected, outcome)
     }
@@ -227,7 +270,13 @@ impl Collector {
                     directory.lock()?;
                 }
                 tracing::warn!(directory = %self.path.display(), "the shard directory was replaced; serving the new one");
-                self.forget_content();
+                if self.state.is_some() {
+                    self.listed_at = None;
+                    self.index.forget_names();
+                    self.processes.clear();
+                } else {
+                    self.forget_content();
+                }
                 self.directory = directory;
                 self.is_away = false;
                 Ok(Followed {
@@ -249,10 +298,15 @@ impl Collector {
     /// came or went.
     fn relist(&mut self, now: SystemTime) -> (bool, Result<(), DirectoryError>) {
         let directory = &self.directory;
+        let state = self.state.clone();
+        let state = state.as_ref().map(|state| read(state));
+        let state = state.as_deref();
         let mut changed = self.index.retry_refused(directory.as_fd());
         // The times are asked for before the names: a change in between is seen by the next collection.
         let times = match directory.times() {
-            Ok(times) if self.listed_at == Some(times) => return (changed, Ok(())),
+            Ok(times) if self.listed_at == Some(times) && !self.index.has_nameless() => {
+                return (changed, Ok(()));
+            }
             Ok(times) => times,
             Err(err) => return (changed, Err(err)),
         };
@@ -264,7 +318,7 @@ impl Collector {
             };
             let taken = self
                 .index
-                .update(directory.as_fd(), &names, listings_left == 0);
+                .update(directory.as_fd(), &names, listings_left == 0, state);
             changed |= taken.changed;
             changed |= self.processes.update(directory.as_fd(), &names);
             if !taken.is_looking {
@@ -287,16 +341,21 @@ impl Collector {
         let visited = read_values(self.index.shards_mut(), &mut self.buffers, &answer);
         read.at_rest_count = visited.at_rest_count;
         for position in visited.to_parse {
-            let file = match self.index.file_of(directory.as_fd(), position) {
-                Ok((file, replaced)) => {
-                    read.files_replaced |= replaced;
-                    file
-                }
+            let opened = self
+                .index
+                .file_of(directory.as_fd(), position, self.state.is_some());
+            let Opened {
+                file,
+                position,
+                is_other,
+            } = match opened {
+                Ok(opened) => opened,
                 Err(err) => {
                     self.index.shards_mut()[position].read_failed = err.reason();
                     continue;
                 }
             };
+            read.files_replaced |= is_other;
             let shard = &mut self.index.shards_mut()[position];
             match shard.read(
                 &file,
@@ -317,27 +376,9 @@ impl Collector {
         }
         read
     }
+}
 
-    fn replan(&mut self, collected: &mut Collected) {
-        let in_use: usize = self
-            .index
-            .shards()
-            .iter()
-            .map(|shard| shard.keys.len())
-            .sum();
-        let unused = self.catalog.len().saturating_sub(in_use);
-        if unused > UNUSED_KEYS_MAX && unused > in_use {
-            let keys = self
-                .index
-                .shards_mut()
-                .iter_mut()
-                .flat_map(|shard| shard.keys.iter_mut());
-            self.catalog.compact(keys, &self.policy);
-        }
-        let sources: Vec<_> = self.index.shards().iter().map(Shard::source).collect();
-        let (plan, findings) = Plan::new(&self.catalog, &self.policy.limits, &sources);
-        self.plan = plan;
-        self.notes
-            .count(&findings, self.index.shards_mut(), &self.catalog, collected);
-    }
+/// A panic while the state was being changed is a bug; what is in the journal comes again with the next start.
+fn read(state: &RwLock<State>) -> RwLockReadGuard<'_, State> {
+    state.read().unwrap_or_else(PoisonError::into_inner)
 }

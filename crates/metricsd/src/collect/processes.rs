@@ -38,6 +38,10 @@ impl Processes {
             .filter_map(|(id, (_, process))| Some((id.as_str(), process.as_ref()?)))
     }
 
+    pub(super) fn get(&self, id: &str) -> Option<&Process> {
+        self.by_id.get(id).and_then(|(_, process)| process.as_ref())
+    }
+
     /// Takes a listing over: new and changed sidecars are read, missing ones forgotten. True if there were any such.
     pub(super) fn update(&mut self, directory: BorrowedFd<'_>, listing: &[ListedName]) -> bool {
         let mut changed = false;

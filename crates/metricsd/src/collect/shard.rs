@@ -13,8 +13,10 @@ use metricsd_shard::{
 };
 
 use super::rest::{FileTimes, is_at_rest};
+use crate::archive::{Exact, IdentityKey};
+use crate::books::{SightedEntry, identity_key};
 use crate::liveness::Answer;
-use crate::merge::{Catalog, ConflictKind, KeyId, Reading, Source};
+use crate::merge::{Catalog, ConflictKind, KeyId, Reading, Source, Standing};
 use crate::policy::Policy;
 
 /// How coarse the time stamps of a file may be: within it, a second change may leave the same time. The kernel's coarse clock
@@ -37,12 +39,46 @@ pub(super) enum Reread {
     NeedsParsing,
 }
 
+/// Where a shard's file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the directory.
+    Named,
+    /// Open, and somewhere else: somebody moved it, or the whole directory.
+    Elsewhere,
+    /// Open, and deleted by somebody else.
+    Deleted,
+    /// Gone, and not open: what was read last is all there is.
+    Lost,
+}
+
+/// What has to be added to what a shard's file holds, because the archive has it or a power cut took it.
+#[derive(Debug, Default)]
+pub(super) struct Correction {
+    /// Of what the archive knows of the shard.
+    pub(super) revision: u64,
+    pub(super) keys: Vec<KeyId>,
+    pub(super) totals: Vec<Exact>,
+    pub(super) picks: Vec<u32>,
+}
+
 /// A shard and what was last read of it.
 #[derive(Debug)]
 pub struct Shard {
     pub(super) name: ShardName,
     pub(super) file_name: String,
     pub(super) identity: Identity,
+    pub(super) identity_key: IdentityKey,
+    pub(super) place: Place,
+    /// Taken in again after the archive had all of it, because a writer still had it.
+    pub(super) is_adopted: bool,
+    /// Found at start, and nobody watched it while its process lived.
+    pub(super) is_news: bool,
+    pub(super) standing: Standing,
+    pub(super) discarded: Vec<KeyId>,
+    pub(super) correction: Correction,
+    /// Values and timestamps, as bits, as the archive was last told.
+    noted: Vec<(u64, u64)>,
     /// Open, as long as there are descriptors to spare.
     pub(super) kept: Option<Arc<ShardFile>>,
     offsets: Vec<u32>,
@@ -78,6 +114,14 @@ impl Shard {
             name,
             file_name,
             identity: file.identity(),
+            identity_key: identity_key(&file.identity()),
+            place: Place::Named,
+            is_adopted: false,
+            is_news: false,
+            standing: Standing::Unknown,
+            discarded: Vec::new(),
+            correction: Correction::default(),
+            noted: Vec::new(),
             kept: Some(file),
             offsets: Vec::new(),
             keys: Vec::new(),
@@ -144,11 +188,80 @@ impl Shard {
             kind: self.name.kind,
             id: &self.name.id,
             keys: &self.keys,
+            timestamps: &self.timestamps,
+            standing: self.standing,
+            discarded: &self.discarded,
+            is_news: self.is_news,
         }
     }
 
+    /// The correction as a source of its own, if there is one.
+    pub(super) fn correction_source(&self) -> Option<Source<'_>> {
+        (!self.correction.keys.is_empty()).then(|| Source {
+            keys: &self.correction.keys,
+            timestamps: &[],
+            discarded: &[],
+            ..self.source()
+        })
+    }
+
+    pub(super) fn correction_reading(&self) -> Option<Reading<'_>> {
+        (!self.correction.keys.is_empty()).then(|| Reading::Sums {
+            totals: &self.correction.totals,
+            picks: &self.correction.picks,
+        })
+    }
+
+    /// The entries whose value or timestamp is another than the archive was told, by index.
+    pub(super) fn changed_entries(&self) -> Vec<usize> {
+        (0..self.keys.len())
+            .filter(|&entry| self.noted.get(entry) != Some(&self.bits(entry)))
+            .collect()
+    }
+
+    /// Whether the archive was ever told of it.
+    pub(super) fn was_noted(&self) -> bool {
+        !self.noted.is_empty()
+    }
+
+    /// The archive has been told everything.
+    pub(super) fn set_noted(&mut self) {
+        self.noted = (0..self.keys.len()).map(|entry| self.bits(entry)).collect();
+    }
+
+    fn bits(&self, entry: usize) -> (u64, u64) {
+        let timestamp = self.timestamps.get(entry).map_or(0, |at| at.to_bits());
+        (self.values[entry].to_bits(), timestamp)
+    }
+
+    /// All entries as they were read last, in file order.
+    pub(super) fn entries<'a>(&'a self, catalog: &'a Catalog) -> Vec<SightedEntry<'a>> {
+        let entries = self.keys.iter().zip(&self.values).enumerate();
+        let entry = |(index, (&key, &value))| SightedEntry {
+            key: catalog.spelling(key),
+            value,
+            timestamp: self.timestamps.get(index).copied().unwrap_or(0.0),
+        };
+        entries.map(entry).collect()
+    }
+
+    /// How many entries it has.
+    pub fn entry_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Where its file is.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Which file it is, as the archive names it.
+    pub fn identity_key(&self) -> &IdentityKey {
+        &self.identity_key
+    }
+
     pub(super) fn reading(&self) -> Reading<'_> {
-        Reading {
+        Reading::Values {
             values: &self.values,
             timestamps: &self.timestamps,
         }
@@ -163,7 +276,12 @@ impl Shard {
     ) -> Reread {
         self.moved = false;
         let Some(file) = self.kept.clone() else {
-            return Reread::NeedsParsing;
+            // By a name that it no longer has, another file could be opened.
+            return if self.place == Place::Named {
+                Reread::NeedsParsing
+            } else {
+                Reread::Done
+            };
         };
         // The time is asked for before the content: a change in between is seen by the next reading.
         let Ok(stat) = file.stat() else {
@@ -250,6 +368,7 @@ impl Shard {
             self.offsets.clear();
             self.keys.clear();
             self.values.clear();
+            self.noted.clear();
         }
         let from = if same { known } else { 0 };
         for entry in &parsed.entries[from..] {

@@ -1,20 +1,22 @@
 //! The thread that takes the leases: what it waits for, and when it asks about which shard.
 //!
-//! Invariant: nothing but waiting and asking happens here; answers are published after the leases are dropped. Must not open
-//! anything for writing.
+//! Invariant: nothing but waiting, asking and testing happens here; answers are published after the leases are dropped. Must not open
+//! any shard for writing.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
 
-use metricsd_shard::{Identity, Liveness, ShardFile, UnknownReason};
+use metricsd_shard::{Identity, Liveness, ShardFile};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::answers::News;
+use super::tester::Tester;
 use super::watch::Watch;
-use super::{Answer, Answers, Shared, Watched};
-use crate::collect::FileTimes;
+use super::{Answer, Question, Shared, Watched};
 
 /// How often everything is asked about anyway: a writer that opens an old file causes no event that is waited for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
@@ -46,8 +48,9 @@ struct Prober {
     by_name: HashMap<String, Identity>,
     again: HashMap<Identity, Again>,
     next_sweep: Instant,
-    /// Answers that are not published yet.
-    fresh: Answers,
+    tester: Tester,
+    /// Answers that are not published yet, in the order in which they were given.
+    fresh: Vec<(Identity, News)>,
 }
 
 pub(super) fn run(shared: &Shared) {
@@ -58,23 +61,31 @@ pub(super) fn run(shared: &Shared) {
         by_name: HashMap::new(),
         again: HashMap::new(),
         next_sweep: Instant::now() + SWEEP_INTERVAL,
-        fresh: Answers::new(),
+        tester: Tester::default(),
+        fresh: Vec::new(),
     };
     loop {
-        let number = {
-            let mut state = shared.lock();
-            if state.stopping {
-                return;
-            }
-            let order = state.order.take();
-            drop(state);
-            order.map(|order| {
-                prober.obey(order.directory, order.shards);
-                order.number
-            })
-        };
+        let mut state = shared.lock();
+        if state.stopping {
+            return;
+        }
+        let order = state.order.take();
+        let questions = std::mem::take(&mut state.questions);
+        drop(state);
+        let number = order.map(|order| {
+            prober.obey(order.directory, order.shards);
+            order.number
+        });
         prober.ask_what_is_due();
+        let replies: Vec<_> = questions
+            .into_iter()
+            .map(|question| prober.answer(question))
+            .collect();
         prober.publish(shared, number);
+        for (reply, answers) in replies {
+            // Whoever asked may have lost patience.
+            let _ = reply.send(answers);
+        }
         prober.wait(shared);
     }
 }
@@ -93,6 +104,7 @@ impl Prober {
                     None
                 }
             };
+            self.tester.test(&directory);
         }
         self.directory = Some(directory);
         self.by_name = shards
@@ -114,7 +126,28 @@ impl Prober {
             .collect();
         for identity in new {
             // Its writer may have closed it before there was a name to connect the event with.
-            self.ask(identity, AGAIN_AFTER.len() - 1);
+            self.ask(identity, AGAIN_AFTER.len() - 1, false);
+        }
+    }
+
+    /// Asks about files that somebody waits for.
+    fn answer(&mut self, question: Question) -> (SyncSender<Vec<Answer>>, Vec<Answer>) {
+        let answers = question
+            .files
+            .iter()
+            .map(|(identity, file)| {
+                let answer = Answer::about(file);
+                self.note(*identity, answer, false);
+                answer
+            })
+            .collect();
+        (question.reply, answers)
+    }
+
+    /// Has an answer published, if it is about a shard that is followed.
+    fn note(&mut self, identity: Identity, answer: Answer, was_closed: bool) {
+        if self.shards.contains_key(&identity) {
+            self.fresh.push((identity, News { answer, was_closed }));
         }
     }
 
@@ -126,12 +159,15 @@ impl Prober {
             .filter_map(|name| self.by_name.get(name).copied())
             .collect();
         for identity in closed {
-            self.ask(identity, 0);
+            self.ask(identity, 0, true);
         }
         let now = Instant::now();
+        if let Some(directory) = &self.directory {
+            self.tester.test_again(directory, now);
+        }
         if happened.overflow || now >= self.next_sweep {
             for identity in self.shards.keys().copied().collect::<Vec<_>>() {
-                self.ask(identity, AGAIN_AFTER.len());
+                self.ask(identity, AGAIN_AFTER.len(), false);
             }
             let watched = self.watch.is_some();
             self.next_sweep = now
@@ -143,12 +179,12 @@ impl Prober {
         }
         let due: Vec<_> = self.again.extract_if(|_, again| again.due <= now).collect();
         for (identity, again) in due {
-            self.ask(identity, again.step + 1);
+            self.ask(identity, again.step + 1, false);
         }
     }
 
     /// Asks about one shard; if somebody has it open, again later, beginning with the given step.
-    fn ask(&mut self, identity: Identity, step: usize) {
+    fn ask(&mut self, identity: Identity, step: usize, was_closed: bool) {
         let Some(shard) = self.shards.get(&identity) else {
             return;
         };
@@ -161,42 +197,27 @@ impl Prober {
             }
             (None, None) => None,
         };
-        let asked_at = SystemTime::now();
-        let liveness = file.map_or(
-            Liveness::Unknown(UnknownReason::Refused(0)),
-            ShardFile::probe,
-        );
-        // A store between lease and `fstat` shows in other times than those before it, or is read later like everything else.
-        let times = file
-            .filter(|_| liveness == Liveness::Idle)
-            .and_then(|file| file.stat().ok())
-            .map(|stat| FileTimes::of(&stat));
-        let answered_at = Instant::now();
-        if let (Liveness::Busy, Some(delay)) = (liveness, AGAIN_AFTER.get(step)) {
-            let due = answered_at + *delay;
+        let answer = file.map_or_else(Answer::not_asked, Answer::about);
+        if let (Liveness::Busy, Some(delay)) = (answer.liveness, AGAIN_AFTER.get(step)) {
+            let due = answer.answered_at + *delay;
             self.again.insert(identity, Again { due, step });
         }
-        self.fresh.insert(
-            identity,
-            Answer {
-                liveness,
-                asked_at,
-                answered_at,
-                times,
-            },
-        );
+        self.note(identity, answer, was_closed);
     }
 
     fn publish(&mut self, shared: &Shared, number: Option<u64>) {
+        let mut state = shared.lock();
+        state.mode = self.tester.mode();
         if self.fresh.is_empty() && number.is_none() {
             return;
         }
-        let mut state = shared.lock();
         // Whoever looks at the answers just now keeps the old ones.
         let answers = Arc::make_mut(&mut state.answers);
-        answers.extend(self.fresh.drain());
+        for (identity, news) in self.fresh.drain(..) {
+            answers.take(identity, news);
+        }
         if let Some(number) = number {
-            answers.retain(|identity, _| self.shards.contains_key(identity));
+            answers.retain(|identity| self.shards.contains_key(identity));
             state.answered = number;
         }
         drop(state);
@@ -208,6 +229,7 @@ impl Prober {
             .again
             .values()
             .map(|again| again.due)
+            .chain(self.tester.due())
             .fold(self.next_sweep, Instant::min);
         let timeout = next.saturating_duration_since(Instant::now());
         let timeout = Timespec {

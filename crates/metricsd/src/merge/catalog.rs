@@ -19,7 +19,7 @@ use crate::policy::{Policy, Refusal};
 pub type Labels = [(String, String)];
 
 /// A key that the catalog knows. Valid until the next [`Catalog::compact`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(u32);
 
 impl KeyId {

@@ -5,6 +5,7 @@
 
 use super::sum::Sums;
 use super::{Function, Reading};
+use crate::archive::Exact;
 
 /// Where an entry's value goes. Which row it indexes follows from the function of the entry's source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,9 +115,22 @@ impl Cells {
 
     /// Merges one source's values in; `cells` is parallel to them.
     pub(super) fn merge(&mut self, function: Function, cells: &[CellIndex], reading: Reading<'_>) {
-        let entries = cells.iter().zip(reading.values);
+        let (values, timestamps) = match reading {
+            Reading::Values { values, timestamps } => (values, timestamps),
+            Reading::Sums { totals, picks } => {
+                debug_assert_eq!(function, Function::Sum, "what is picked cannot be added to");
+                for (cell, &pick) in cells.iter().zip(picks) {
+                    self.sums.merge(cell.index(), &totals[pick as usize]);
+                }
+                return;
+            }
+        };
+        let entries = cells.iter().zip(values);
         match function {
-            Function::Sum => entries.for_each(|(cell, &value)| self.sums.add(cell.index(), value)),
+            Function::Sum => {
+                self.sums
+                    .add_all(entries.map(|(cell, &value)| (cell.index(), value)));
+            }
             Function::Min => {
                 entries.for_each(|(cell, &value)| self.pick(*cell, value, |new, old| new < old))
             }
@@ -125,7 +139,7 @@ impl Cells {
             }
             Function::All => entries.for_each(|(cell, &value)| self.picks[cell.index()] = value),
             Function::MostRecent => {
-                for ((cell, &value), &timestamp) in entries.zip(reading.timestamps) {
+                for ((cell, &value), &timestamp) in entries.zip(timestamps) {
                     let recent = &mut self.recents[cell.index()];
                     if recent.timestamp < timestamp {
                         *recent = Recent { value, timestamp };
@@ -139,6 +153,16 @@ impl Cells {
         let current = &mut self.picks[cell.index()];
         if cell.is_first() || better(value, *current) {
             *current = value;
+        }
+    }
+
+    /// Adds the sum in `cell` to `sum`, unrounded.
+    pub(super) fn add_to(&self, sum: &mut Exact, cell: Cell) {
+        match cell {
+            Cell::Sum(index) => self.sums.add_to(sum, index.index()),
+            Cell::Pick(_) | Cell::Recent(_) => {
+                debug_assert!(false, "only sums are added up further");
+            }
         }
     }
 

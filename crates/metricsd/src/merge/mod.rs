@@ -11,11 +11,14 @@ mod bound;
 mod bounds;
 mod catalog;
 mod cells;
+mod contest;
 mod names;
 mod output;
 mod plan;
 mod planner;
 mod sum;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -24,9 +27,10 @@ use metricsd_shard::{FileKind, GaugeMode};
 pub use catalog::{Catalog, KeyId, Labels};
 pub use plan::Plan;
 
+use crate::archive::Exact;
 use crate::policy::RefusalReason;
 
-/// One shard's entries, without their values.
+/// Entries of one shard, or of what the archive keeps of many, without their values.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
     /// Type and gauge mode, from the file's name.
@@ -35,15 +39,60 @@ pub struct Source<'a> {
     pub id: &'a str,
     /// The entries in file order; a key may stand there twice.
     pub keys: &'a [KeyId],
+    /// As in [`Reading::Values`], at the time of planning: an entry that was never set pushes nobody out. Where it is empty,
+    /// every entry counts as set.
+    pub timestamps: &'a [f64],
+    /// Whether its process lives, which decides about `live*` gauges and nothing else.
+    pub standing: Standing,
+    /// Keys, ascending, whose entries of `live*` gauges are not served: a live process has set those series since. Means
+    /// nothing while the source is [`Standing::Live`]: whoever continues a file sets its series anew.
+    pub discarded: &'a [KeyId],
+    /// It was found at start and nobody watched it while it lived, so it pushes the `live*` series of older ended sources out
+    /// even if it has ended itself: the daemon would have seen it do that.
+    pub is_news: bool,
+}
+
+/// Whether the process behind a source lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It does: the `live*` series that it has set are merged without those of ended processes.
+    Live,
+    /// Nobody can tell: its series push nobody out and are not pushed out.
+    Unknown,
+    /// It does not.
+    Ended {
+        /// Its `live*` gauges are not served, whether a live process has them or not (`--dead-gauges`).
+        hides_live_gauges: bool,
+    },
+}
+
+/// What becomes of the entries in [`Findings::superseded`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LiveFirst {
+    /// They are not served. Who shows such a plan has made durable that they are discarded.
+    Apply,
+    /// They are still served, because that could not be made durable.
+    Defer,
 }
 
 /// The values of one source, in the order of its keys.
 #[derive(Debug, Clone, Copy)]
-pub struct Reading<'a> {
-    /// A value for each key.
-    pub values: &'a [f64],
-    /// A timestamp (unix seconds, 0 if never set) for each key, where the source's gauge mode is a most recent one; else empty.
-    pub timestamps: &'a [f64],
+pub enum Reading<'a> {
+    /// As they stand in a file.
+    Values {
+        /// A value for each key.
+        values: &'a [f64],
+        /// A timestamp (unix seconds, 0 if never set) for each key, where the source's gauge mode is a most recent one; else
+        /// empty.
+        timestamps: &'a [f64],
+    },
+    /// Exact sums: what the archive holds, or what has to be added to the values of a file. Only of kinds that add up.
+    Sums {
+        /// Where the sums are.
+        totals: &'a [Exact],
+        /// For each key the index of its sum.
+        picks: &'a [u32],
+    },
 }
 
 /// What planning found that somebody should hear of.
@@ -53,6 +102,9 @@ pub struct Findings {
     pub conflicts: Vec<Conflict>,
     /// Entries that are not served.
     pub refusals: Vec<RefusedEntry>,
+    /// Entries (source, entry) of `live*` gauges of ended sources that a live source, or a younger one that is news, pushes
+    /// out and that are not among the discarded yet. Ascending.
+    pub superseded: Vec<(usize, usize)>,
 }
 
 /// A source that says something else about a family than the oldest source of that family.
@@ -116,7 +168,7 @@ pub struct RefusedEntry {
 }
 
 /// How the values of one series become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Function {
     /// Added up.
     Sum,

@@ -1,6 +1,7 @@
 //! The merged families: built once for a plan, filled with numbers at every merge.
 //!
-//! Invariant: families by name, series by labels, bounds ascending, whatever order the sources had. Must not touch: I/O, the
+//! Invariant: families by name, series by labels, bounds ascending, whatever order the sources had; buckets are made cumulative
+//! before they are rounded. Must not touch: I/O, the
 //! clock, logging.
 
 use std::cmp::Ordering;
@@ -13,6 +14,7 @@ use super::catalog::{Catalog, Labels};
 use super::cells::{Cell, Cells};
 use super::names::{exposed, exposed_names};
 use super::plan::{FamilyPlan, Group};
+use crate::archive::Exact;
 
 /// The merged families and where their numbers come from.
 #[derive(Debug)]
@@ -286,10 +288,10 @@ impl Origin {
                 },
                 Value::Histogram { buckets, sum },
             ) => {
-                let mut cumulative = 0.0;
+                let mut cumulative = Exact::default();
                 for ((_, count), (_, cell)) in buckets.iter_mut().zip(bucket_cells) {
-                    cumulative += number(cell);
-                    *count = cumulative;
+                    cells.add_to(&mut cumulative, *cell);
+                    *count = cumulative.value();
                 }
                 *sum = number(sum_cell);
             }
@@ -324,21 +326,21 @@ impl Origin {
 
 /// Buckets and their count, where there is no regular histogram to put them into.
 fn irregular_buckets(family: &str, buckets: &[(f64, Cell)], cells: &Cells) -> Vec<Sample> {
-    let mut cumulative = 0.0;
+    let mut cumulative = Exact::default();
     let mut samples: Vec<Sample> = Vec::with_capacity(buckets.len() + 1);
     for &(bound, cell) in buckets {
-        cumulative += cells.value(cell).unwrap_or(0.0);
+        cells.add_to(&mut cumulative, cell);
         let mut text = Vec::new();
         format_float(bound, &mut text);
         let text = String::from_utf8(text).expect("a number is written in ASCII");
         samples.push((
             format!("{family}_bucket"),
             vec![("le".to_owned(), text)],
-            cumulative,
+            cumulative.value(),
         ));
     }
     if !buckets.is_empty() {
-        samples.push((format!("{family}_count"), Vec::new(), cumulative));
+        samples.push((format!("{family}_count"), Vec::new(), cumulative.value()));
     }
     samples
 }

@@ -11,6 +11,7 @@ use metricsd_shard::FileKind;
 use super::bounds::Bounds;
 use super::catalog::{Bound, Catalog, Facts, KeyId};
 use super::cells::{Cell, CellIndex, Cells};
+use super::contest::Place;
 use super::names::exposed_names;
 use super::plan::{FamilyPlan, Group, Planned};
 use super::{Conflict, ConflictKind, Findings, Function, RefusedEntry, Source};
@@ -121,8 +122,13 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Plans one more source, younger than all before it.
-    pub(super) fn plan(&mut self, index: usize, source: &Source<'_>) -> (Function, Vec<CellIndex>) {
+    /// Plans one more source, younger than all before it. Its entries in `withheld` (ascending) are as good as not there.
+    pub(super) fn plan(
+        &mut self,
+        index: usize,
+        source: &Source<'_>,
+        withheld: &[Place],
+    ) -> (Function, Vec<CellIndex>) {
         let next_pid = u32::try_from(self.pids.len())
             .expect("each source has a file, and there are fewer of those");
         let pid = *self.pids.entry(source.id.into()).or_insert(next_pid);
@@ -134,7 +140,12 @@ impl<'a> Planner<'a> {
         };
         let mut bounds: HashMap<usize, Bounds> = HashMap::new();
         let mut cells = Vec::with_capacity(source.keys.len());
+        let mut withheld = withheld.iter().peekable();
         for (entry, &key) in source.keys.iter().enumerate() {
+            if withheld.next_if(|place| place.1 == entry).is_some() {
+                cells.push(CellIndex::UNSERVED);
+                continue;
+            }
             match self.place(current, source.id, key) {
                 Ok(Placed { cell, bucket }) => {
                     if let Some((group, bound)) = bucket {

@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Everything that the daemon reads from the environment.
-const VARIABLES: [&str; 6] = [
+const VARIABLES: [&str; 7] = [
+    "STATE_DIRECTORY",
     "PEAKTRADE_METRICS_MULTIPROC_DIR",
     "PROMETHEUS_MULTIPROC_DIR",
     "prometheus_multiproc_dir",
@@ -45,7 +46,12 @@ pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Result<T, String>) -
     }
 }
 
-/// The program, with an environment that says nothing.
+thread_local! {
+    /// Where the daemons of one test keep their state; gone with the test's thread.
+    static STATE_HOME: tempfile::TempDir = tempfile::tempdir().expect("a temporary directory");
+}
+
+/// The program, with an environment that says nothing but where this test's state is.
 pub fn metricsd(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_metricsd"));
     command
@@ -56,6 +62,7 @@ pub fn metricsd(arguments: &[&str]) -> Command {
     for variable in VARIABLES {
         command.env_remove(variable);
     }
+    STATE_HOME.with(|home| command.env("XDG_STATE_HOME", home.path()));
     command
 }
 

@@ -1,0 +1,270 @@
+//! What the archive knows of one shard that may still exist: what was absorbed of it, what was last known to be in it, what a
+//! power cut took.
+//!
+//! Invariant: with `f` what the file holds, its share of a series is `f - a + b`; each of the three steps here (absorbing,
+//! finding less, finding it missing) changes `a`, `b` and the archive together so that the sum does not fall. Pure.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use super::exact::Exact;
+use super::model::KeyId;
+use super::record::{Entry, Origin, Shortfall};
+
+/// How far a shard has come.
+/// The numbers are part of the format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// It counts with what it holds.
+    Seen = 0,
+    /// Everything it held is in the archive; it may still exist, under any name, and counts with what it holds beyond.
+    Absorbed = 1,
+    /// It was gone although nobody here removed it; what was last known is in the archive.
+    Missing = 2,
+}
+
+/// A shard that may still exist, or come back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Known {
+    pub(super) phase: Phase,
+    pub(super) origin: Option<Origin>,
+    pub(super) ended_at_unix_seconds: Option<f64>,
+    pub(super) counts: BTreeMap<KeyId, CountCell>,
+    pub(super) gauges: BTreeMap<KeyId, GaugeCell>,
+    pub(super) revision: Revision,
+}
+
+/// Tells one set of corrections from another, for readers that keep them. No part of what is known and not stored, so all are
+/// equal.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Revision(u64);
+
+impl PartialEq for Revision {
+    fn eq(&self, _: &Revision) -> bool {
+        true
+    }
+}
+
+impl Revision {
+    /// One that was never used.
+    fn next(&mut self) -> Revision {
+        self.0 += 1;
+        *self
+    }
+}
+
+/// One series' numbers of one shard that add up.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct CountCell {
+    /// What was last known to be in the file (`h`): never less than was absorbed, unless the writer itself went back.
+    pub(super) seen: Exact,
+    /// What is in the archive (`a`).
+    pub(super) absorbed: Exact,
+    /// What power cuts took and the archive does not hold (`b`).
+    pub(super) rebase: Exact,
+}
+
+/// One gauge of one shard.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct GaugeCell {
+    /// Last known value and its timestamp.
+    pub(super) set: Option<(f64, f64)>,
+    /// No longer shown, for good: a live process has set the series since.
+    pub(super) is_discarded: bool,
+}
+
+impl PartialEq for GaugeCell {
+    fn eq(&self, other: &GaugeCell) -> bool {
+        let bits = |cell: &GaugeCell| cell.set.map(|(value, at)| (value.to_bits(), at.to_bits()));
+        self.is_discarded == other.is_discarded && bits(self) == bits(other)
+    }
+}
+
+/// Entries summed up by series: what a file holds (`f`).
+pub(super) type Holdings = BTreeMap<KeyId, Exact>;
+
+impl Default for Known {
+    fn default() -> Known {
+        Known {
+            phase: Phase::Seen,
+            origin: None,
+            ended_at_unix_seconds: None,
+            counts: BTreeMap::new(),
+            gauges: BTreeMap::new(),
+            revision: Revision::default(),
+        }
+    }
+}
+
+impl Known {
+    /// How far it has come.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// What is known of it besides its numbers.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
+    /// When its process counts as ended, unix seconds: when it was absorbed or found missing.
+    pub fn ended_at_unix_seconds(&self) -> Option<f64> {
+        self.ended_at_unix_seconds
+    }
+
+    /// What the shard adds to a series while its file holds `file`: `f - a + b`.
+    pub fn contribution(&self, key: KeyId, file: &Exact) -> Exact {
+        let mut sum = file.clone();
+        if let Some(cell) = self.counts.get(&key) {
+            sum.subtract_sum(&cell.absorbed);
+            sum.merge(&cell.rebase);
+        }
+        sum
+    }
+
+    /// For each series of which something was absorbed or rebased, what has to be added to what the file holds: `b - a`. Also
+    /// for series that the file does not hold (any more).
+    pub fn corrections(&self) -> impl Iterator<Item = (KeyId, Exact)> + '_ {
+        self.counts.iter().filter_map(|(key, cell)| {
+            let mut sum = cell.rebase.clone();
+            sum.subtract_sum(&cell.absorbed);
+            (!sum.is_zero()).then_some((*key, sum))
+        })
+    }
+
+    /// Changes whenever [`Known::corrections`] may have changed, and is 0 while there are none. Within one [`State`](super::State)
+    /// no two sets of corrections of one shard have the same number.
+    pub fn revision(&self) -> u64 {
+        self.revision.0
+    }
+
+    /// To be called when corrections may have changed; `last` is the last number that was given.
+    pub(super) fn revise(&mut self, last: &mut Revision) {
+        let has_any = self.corrections().next().is_some();
+        self.revision = if has_any {
+            last.next()
+        } else {
+            Revision::default()
+        };
+    }
+
+    /// The series of which something is known, with what was last known to be in the file (`h`).
+    pub fn last_known(&self) -> impl Iterator<Item = (KeyId, &Exact)> {
+        self.counts.iter().map(|(key, cell)| (*key, &cell.seen))
+    }
+
+    /// What was last known to be in the file of one series (`h`).
+    pub fn seen(&self, key: KeyId) -> Option<&Exact> {
+        self.counts.get(&key).map(|cell| &cell.seen)
+    }
+
+    /// The last known value of one gauge and its timestamp, discarded or not.
+    pub fn gauge(&self, key: KeyId) -> Option<(f64, f64)> {
+        self.gauges.get(&key)?.set
+    }
+
+    /// The gauges of which a value is known and not discarded: value and timestamp.
+    pub fn gauges(&self) -> impl Iterator<Item = (KeyId, f64, f64)> + '_ {
+        self.gauges
+            .iter()
+            .filter(|(_, cell)| !cell.is_discarded)
+            .filter_map(|(key, cell)| {
+                let (value, timestamp) = cell.set?;
+                Some((*key, value, timestamp))
+            })
+    }
+
+    /// Whether this shard's value of a gauge is discarded for good.
+    pub fn is_discarded(&self, key: KeyId) -> bool {
+        self.gauges.get(&key).is_some_and(|cell| cell.is_discarded)
+    }
+
+    /// What the file lacks of what was last known to be in it: `max(0, h - f)` for each series. After a power cut for
+    /// [`Record::Rebased`](super::Record::Rebased), after a return for [`Record::Returned`](super::Record::Returned). Entries
+    /// of gauges do no harm.
+    pub fn shortfalls(&self, entries: impl IntoIterator<Item = (KeyId, f64)>) -> Vec<Shortfall> {
+        let mut holdings = Holdings::new();
+        for (key, value) in entries {
+            holdings.entry(key).or_default().add(value);
+        }
+        self.shortfalls_of(&holdings)
+    }
+
+    /// As [`Known::shortfalls`].
+    pub(super) fn shortfalls_of(&self, holdings: &Holdings) -> Vec<Shortfall> {
+        let shortfall = |(key, cell): (&KeyId, &CountCell)| {
+            let file = holdings.get(key).cloned().unwrap_or_default();
+            let mut missing = cell.seen.clone();
+            missing.subtract_sum(&file);
+            (missing.sign() == Some(Ordering::Greater)).then_some(Shortfall {
+                key: *key,
+                file,
+                missing,
+            })
+        };
+        self.counts.iter().filter_map(shortfall).collect()
+    }
+
+    /// Takes over what the file holds; series that are not named stay as they are.
+    pub(super) fn see(&mut self, holdings: Holdings) {
+        for (key, held) in holdings {
+            self.counts.entry(key).or_default().seen = held;
+        }
+    }
+
+    /// Takes over a gauge.
+    pub(super) fn see_gauge(&mut self, entry: &Entry) {
+        self.gauges.entry(entry.key).or_default().set = Some((entry.value, entry.timestamp));
+    }
+
+    /// Everything the file holds goes to the archive: `A += f - a + b`, `a = f`, `b = 0`. What is known of series that the
+    /// file does not name any more goes the same way, with `f = 0`.
+    pub(super) fn absorb(
+        &mut self,
+        mut holdings: Holdings,
+        mut archive: impl FnMut(KeyId, &Exact),
+    ) {
+        for (key, cell) in &mut self.counts {
+            let held = holdings.remove(key).unwrap_or_default();
+            let mut sum = held.clone();
+            sum.subtract_sum(&cell.absorbed);
+            sum.merge(&cell.rebase);
+            archive(*key, &sum);
+            *cell = CountCell {
+                seen: held.clone(),
+                absorbed: held,
+                rebase: Exact::default(),
+            };
+        }
+        for (key, held) in holdings {
+            archive(key, &held);
+            let cell = CountCell {
+                seen: held.clone(),
+                absorbed: held,
+                rebase: Exact::default(),
+            };
+            self.counts.insert(key, cell);
+        }
+    }
+
+    /// The file is gone and what was last known of it goes to the archive: `A += h - a + b`, `a = h`, `b = 0`.
+    pub(super) fn settle(&mut self, mut archive: impl FnMut(KeyId, &Exact)) {
+        for (key, cell) in &mut self.counts {
+            let mut sum = cell.seen.clone();
+            sum.subtract_sum(&cell.absorbed);
+            sum.merge(&cell.rebase);
+            archive(*key, &sum);
+            cell.absorbed = cell.seen.clone();
+            cell.rebase = Exact::default();
+        }
+    }
+
+    /// The file holds less than was last known: `b += h - f`, and `f` is what is known from now on, so that the same
+    /// shortfall is not found again.
+    pub(super) fn rebase(&mut self, shortfall: &Shortfall) {
+        let cell = self.counts.entry(shortfall.key).or_default();
+        cell.rebase.merge(&shortfall.missing);
+        cell.seen = shortfall.file.clone();
+    }
+}

@@ -1,0 +1,131 @@
+//! Shards as the archive is told of them: everything that is known of one at its last reading.
+//!
+//! Invariant: what the archive is told of a shard is what was read of it, never more. Must not touch files.
+
+use std::sync::Arc;
+
+use metricsd_shard::{ShardFile, ShardName};
+
+use super::shard::{Place, Shard};
+use super::{Collector, Process};
+use crate::archive::{IdentityKey, Origin};
+use crate::books::Sighting;
+use crate::sessions::UNNAMED_PROGRAM;
+
+impl Collector {
+    /// What the archive is told of a shard besides its numbers.
+    pub fn origin(&self, shard: &Shard) -> Origin {
+        let program = self
+            .process_of(shard.name())
+            .map_or(UNNAMED_PROGRAM, |process| process.program.as_str());
+        Origin {
+            file_name: shard.file_name.as_str().into(),
+            writer: shard.name.id.as_str().into(),
+            program: program.into(),
+            kind: shard.name.kind.into(),
+        }
+    }
+
+    /// What the writer of a shard says of itself, if it is one of ours.
+    pub fn process_of(&self, name: &ShardName) -> Option<&Process> {
+        let writer = name.writer_id()?;
+        self.processes.get(&writer.to_string())
+    }
+
+    /// Hands the shard over as it was read last.
+    pub fn sight<R>(&self, shard: &Shard, tell: impl FnOnce(&Sighting<'_>) -> R) -> R {
+        let origin = self.origin(shard);
+        let entries = shard.entries(&self.catalog);
+        tell(&Sighting {
+            identity: &shard.identity_key,
+            origin: &origin,
+            birth_unix_seconds: shard.birth_unix_seconds(),
+            entries: &entries,
+        })
+    }
+
+    /// Hands over every shard as it was read last.
+    pub fn sight_all<R>(&self, tell: impl FnOnce(&[Sighting<'_>]) -> R) -> R {
+        let shards = self.index.shards().iter();
+        let parts: Vec<_> = shards
+            .map(|shard| (shard, self.origin(shard), shard.entries(&self.catalog)))
+            .collect();
+        let sightings: Vec<Sighting<'_>> = parts
+            .iter()
+            .map(|(shard, origin, entries)| Sighting {
+                identity: &shard.identity_key,
+                origin,
+                birth_unix_seconds: shard.birth_unix_seconds(),
+                entries,
+            })
+            .collect();
+        tell(&sightings)
+    }
+
+    /// Tells of every shard with the entries (by index) that changed since it was told of last. `tell` says whether the archive has
+    /// taken it. With `only_urgent`, of those alone that it never heard of, and of those that have no name any more: a daemon that
+    /// is killed would not find them again.
+    pub fn tell_changes(
+        &mut self,
+        only_urgent: bool,
+        mut tell: impl FnMut(&Sighting<'_>, &[usize]) -> bool,
+    ) {
+        for position in 0..self.index.shards().len() {
+            let shard = &self.index.shards()[position];
+            if only_urgent && shard.was_noted() && shard.place == Place::Named {
+                continue;
+            }
+            let changed = shard.changed_entries();
+            if changed.is_empty() {
+                continue;
+            }
+            if self.sight(shard, |sighting| tell(sighting, &changed)) {
+                self.index.shards_mut()[position].set_noted();
+            }
+        }
+    }
+
+    /// Shards of `live*` gauges that somebody deleted since the last call: Python's way to say that their process is dead.
+    pub fn take_marked_dead(&mut self) -> Vec<Shard> {
+        self.index.take_marked_dead()
+    }
+
+    /// Takes a deleted file in again that somebody still writes.
+    pub fn adopt(&mut self, name: ShardName, file_name: String, file: Arc<ShardFile>) {
+        self.index.adopt(name, file_name, file);
+        self.is_plan_stale = true;
+    }
+
+    /// From now on shards that are there and that the archive does not know are news: nobody watched them while they were written.
+    pub fn mark_news(&mut self, is_known: impl Fn(&IdentityKey) -> bool) {
+        for shard in self.index.shards_mut() {
+            shard.is_news = !is_known(&shard.identity_key);
+        }
+        self.is_plan_stale = true;
+    }
+
+    /// The open file of a shard, opened for this one use if it is not kept.
+    pub fn file(&self, shard: &Shard) -> Option<Arc<ShardFile>> {
+        if let Some(file) = &shard.kept {
+            return Some(Arc::clone(file));
+        }
+        if shard.place != Place::Named {
+            return None;
+        }
+        let file = ShardFile::open_at(self.directory_fd(), &shard.file_name).ok()?;
+        (file.identity() == shard.identity).then(|| Arc::new(file))
+    }
+
+    /// Whether the path leads to the directory whose shards are served.
+    pub fn is_at_home(&self) -> bool {
+        !self.is_away
+    }
+}
+
+impl Shard {
+    /// When the file was made, unix seconds, where the file system tells.
+    pub fn birth_unix_seconds(&self) -> Option<f64> {
+        let birth = self.identity.birth?;
+        Some(birth.unix_seconds as f64 + f64::from(birth.nanoseconds) / 1e9)
+    }
+}

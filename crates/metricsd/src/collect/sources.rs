@@ -1,0 +1,281 @@
+//! From shards and archive to a plan, and from a plan to numbers.
+//!
+//! Invariant: what the archive has of a shard and what is subtracted from that shard come from one state, under one lock; a gauge
+//! that is no longer shown is durably discarded before the first plan without it. Must not touch files.
+
+use std::collections::HashSet;
+use std::sync::PoisonError;
+
+use metricsd_shard::FileKind;
+
+use super::archived::Archived;
+use super::index::Index;
+use super::shard::Correction;
+use super::{Collected, Collector, Terms, UNUSED_KEYS_MAX, read};
+use crate::archive::{IdentityKey, Phase, Record, SeriesKind, State};
+use crate::merge::{Findings, KeyId, LiveFirst, Plan, Reading, Standing};
+
+/// A gauge of an ended process that is not shown any more, for good: a live one has set the series since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Superseded {
+    /// Of which shard.
+    pub identity: IdentityKey,
+    /// Type and mode.
+    pub kind: FileKind,
+    /// The key's bytes.
+    pub key: Vec<u8>,
+}
+
+/// Where a source of the plan comes from.
+#[derive(Debug, Clone, Copy)]
+enum Origin {
+    Archive(usize),
+    Shard(usize),
+    Correction,
+}
+
+impl Collector {
+    /// Merges what was read last into [`Collector::families`]. `standings` says of each of [`Collector::shards`] whether its process
+    /// lives; nobody knows of those that it does not name. `discard` makes durable that gauges are no longer shown; false: it could
+    /// not, and they still are.
+    pub fn merge(
+        &mut self,
+        collected: &mut Collected,
+        standings: &[Standing],
+        terms: Terms,
+        discard: &mut dyn FnMut(&[Superseded]) -> bool,
+    ) {
+        for (position, shard) in self.index.shards_mut().iter_mut().enumerate() {
+            let now = standings
+                .get(position)
+                .copied()
+                .unwrap_or(Standing::Unknown);
+            self.is_plan_stale |= shard.standing != now;
+            shard.standing = now;
+        }
+        self.is_plan_stale |= terms.depend_on_time();
+        let state = self.state.clone();
+        let mut live_first = LiveFirst::Apply;
+        loop {
+            let guard = state.as_deref().map(read);
+            let state = guard.as_deref();
+            let is_stale = self.is_plan_stale
+                || self.planned_shape != state.map(State::shape_revision)
+                || self.plan.is_outdated(self.readings(state));
+            if is_stale {
+                let superseded = self.replan(collected, state, terms, live_first);
+                if !superseded.is_empty() && live_first == LiveFirst::Apply {
+                    // The journal is written without the state's lock, and changes the state.
+                    drop(guard);
+                    if !discard(&superseded) {
+                        live_first = LiveFirst::Defer;
+                    }
+                    self.is_plan_stale = true;
+                    if self.state.is_none() {
+                        live_first = LiveFirst::Defer;
+                    }
+                    continue;
+                }
+                self.is_plan_stale = live_first == LiveFirst::Defer;
+                self.planned_shape = state.map(State::shape_revision);
+            }
+            self.plan
+                .merge(readings(&self.archived, &self.index, state));
+            return;
+        }
+    }
+
+    /// [`Collector::merge`] for who knows nothing of writers and may journal nothing.
+    pub fn merge_alone(&mut self, collected: &mut Collected, terms: Terms) {
+        self.merge(collected, &[], terms, &mut |_| false);
+    }
+
+    /// Takes shards that the archive knows and that are not there for missing, as a start would, in memory only.
+    pub fn miss_absent(&mut self, now_unix_seconds: f64) {
+        let Some(state) = &self.state else {
+            return;
+        };
+        let mut state = state.write().unwrap_or_else(PoisonError::into_inner);
+        let shards = self.index.shards().iter();
+        let present: HashSet<&IdentityKey> = shards.map(|shard| &shard.identity_key).collect();
+        let absent: Vec<IdentityKey> = state
+            .shards()
+            .filter(|(identity, known)| known.phase() == Phase::Seen && !present.contains(identity))
+            .map(|(identity, _)| identity.clone())
+            .collect();
+        for identity in absent {
+            let record = Record::Missing {
+                identity,
+                at_unix_seconds: now_unix_seconds,
+            };
+            state.apply(&record, &mut Vec::new());
+        }
+    }
+
+    /// One reading for each source of the plan, in its order.
+    fn readings<'a>(&'a self, state: Option<&'a State>) -> impl Iterator<Item = Reading<'a>> {
+        readings(&self.archived, &self.index, state)
+    }
+
+    /// Makes the plan anew. Gives the gauges that it leaves out for the first time.
+    fn replan(
+        &mut self,
+        collected: &mut Collected,
+        state: Option<&State>,
+        terms: Terms,
+        live_first: LiveFirst,
+    ) -> Vec<Superseded> {
+        self.compact_catalog();
+        if let Some(state) = state {
+            self.archived.intern(state, &mut self.catalog, &self.policy);
+            self.follow_archive(state, terms);
+        }
+        let mut origins = Vec::new();
+        let mut sources = Vec::new();
+        for (index, source) in self.archived.sources().iter().enumerate() {
+            origins.push(Origin::Archive(index));
+            sources.push(source.source());
+        }
+        for (index, shard) in self.index.shards().iter().enumerate() {
+            origins.push(Origin::Shard(index));
+            sources.push(shard.source());
+            if let Some(correction) = shard.correction_source() {
+                origins.push(Origin::Correction);
+                sources.push(correction);
+            }
+        }
+        let (plan, findings) = Plan::new(&self.catalog, &self.policy.limits, &sources, live_first);
+        self.plan = plan;
+        let superseded = self.superseded(&findings, &origins);
+        let findings = of_shards(findings, &origins);
+        self.notes
+            .count(&findings, self.index.shards_mut(), &self.catalog, collected);
+        superseded
+    }
+
+    fn compact_catalog(&mut self) {
+        let of_shards: usize = self
+            .index
+            .shards()
+            .iter()
+            .map(|shard| shard.keys.len())
+            .sum();
+        let in_use = of_shards + self.archived.key_count();
+        let unused = self.catalog.len().saturating_sub(in_use);
+        if unused <= UNUSED_KEYS_MAX || unused <= in_use {
+            return;
+        }
+        let keys = self.index.shards_mut().iter_mut().flat_map(|shard| {
+            // Made anew with the next plan.
+            shard.correction = Correction::default();
+            shard.discarded.clear();
+            shard.keys.iter_mut()
+        });
+        self.catalog
+            .compact(keys.chain(self.archived.keys_mut()), &self.policy);
+    }
+
+    /// Brings up to date what the archive says of totals, of gauges, and of each shard.
+    fn follow_archive(&mut self, state: &State, terms: Terms) {
+        let indexed: HashSet<&IdentityKey> = self
+            .index
+            .shards()
+            .iter()
+            .map(|shard| &shard.identity_key)
+            .collect();
+        self.archived.rebuild(state, &indexed, terms);
+        let (archived, catalog) = (&self.archived, &self.catalog);
+        for shard in self.index.shards_mut() {
+            let Some(known) = state.shard(&shard.identity_key) else {
+                shard.correction = Correction::default();
+                shard.discarded.clear();
+                continue;
+            };
+            if shard.correction.revision != known.revision() || known.revision() == 0 {
+                shard.correction = Correction::default();
+            }
+            if known.revision() != shard.correction.revision {
+                for (series, sum) in known.corrections() {
+                    if let Some(key) = archived.catalog_key(series) {
+                        let pick = shard.correction.totals.len();
+                        shard.correction.keys.push(key);
+                        shard
+                            .correction
+                            .picks
+                            .push(u32::try_from(pick).unwrap_or(u32::MAX));
+                        shard.correction.totals.push(sum);
+                    }
+                }
+                shard.correction.revision = known.revision();
+            }
+            let kind = SeriesKind::from(shard.name.kind);
+            shard.discarded.clear();
+            if kind.is_live_gauge() {
+                let is_discarded = |key: &&KeyId| {
+                    let series = state.keys().find(kind, catalog.spelling(**key));
+                    series.is_some_and(|series| known.is_discarded(series))
+                };
+                shard.discarded = shard.keys.iter().filter(is_discarded).copied().collect();
+                shard.discarded.sort_unstable();
+            }
+        }
+    }
+
+    fn superseded(&self, findings: &Findings, origins: &[Origin]) -> Vec<Superseded> {
+        let of = |&(source, entry): &(usize, usize)| match *origins.get(source)? {
+            Origin::Archive(index) => {
+                let source = self.archived.sources().get(index)?;
+                Some(Superseded {
+                    identity: source.identity.clone()?,
+                    kind: source.source().kind,
+                    key: self.catalog.spelling(*source.keys.get(entry)?).to_vec(),
+                })
+            }
+            Origin::Shard(index) => {
+                let shard = self.index.shards().get(index)?;
+                Some(Superseded {
+                    identity: shard.identity_key.clone(),
+                    kind: shard.name.kind,
+                    key: self.catalog.spelling(*shard.keys.get(entry)?).to_vec(),
+                })
+            }
+            Origin::Correction => None,
+        };
+        findings.superseded.iter().filter_map(of).collect()
+    }
+}
+
+fn readings<'a>(
+    archived: &'a Archived,
+    index: &'a Index,
+    state: Option<&'a State>,
+) -> impl Iterator<Item = Reading<'a>> {
+    let archived = archived.sources().iter();
+    let archived = archived.filter_map(move |source| state.map(|state| source.reading(state)));
+    let shards = index.shards().iter();
+    let shards = shards
+        .flat_map(|shard| [Some(shard.reading()), shard.correction_reading()])
+        .flatten();
+    archived.chain(shards)
+}
+
+/// What was found about shards, with their numbers in the index; what is archived was counted when it was one.
+fn of_shards(mut findings: Findings, origins: &[Origin]) -> Findings {
+    let shard_of = |source: usize| match origins.get(source) {
+        Some(Origin::Shard(index)) => Some(*index),
+        _ => None,
+    };
+    findings.conflicts.retain_mut(|conflict| {
+        shard_of(conflict.source).is_some_and(|index| {
+            conflict.source = index;
+            true
+        })
+    });
+    findings.refusals.retain_mut(|refused| {
+        shard_of(refused.source).is_some_and(|index| {
+            refused.source = index;
+            true
+        })
+    });
+    findings
+}
