@@ -74,7 +74,10 @@ fn main() -> std::io::Result<()> {
 }
 
 fn pass(job: &run::Job, registry: &Registry, telemetry: &Telemetry) {
-    let sequence = Sequence::new(job.config.timeframe, job.config.session.instrument.calendar);
+    let sequence = Sequence::new(
+        job.config.timeframe.value,
+        job.config.session.instrument.calendar,
+    );
     let session = Session::new(job.config.session);
     let replay = Replay::new(
         session,

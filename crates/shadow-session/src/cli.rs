@@ -16,7 +16,7 @@ use crate::strategy::StrategyId;
 ///
 /// Every setting comes from the flag if given, else the environment, else the configuration file, else the default.
 /// Exit status: 0 at the end of the data, after --duration, or on SIGINT or SIGTERM; 1 if the start fails (no candle file, a malformed
-/// row, live trading armed in the environment); 2 for a bad flag, variable or configuration.
+/// row, a --log-dir that cannot be one, live trading armed in the environment); 2 for a bad flag, variable or configuration.
 #[derive(Debug, Parser)]
 #[command(name = "shadow-session", version, max_term_width = 120)]
 pub struct Cli {

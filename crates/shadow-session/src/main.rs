@@ -1,4 +1,4 @@
-//! The `shadow-session` program: gate, flags, log, session, summary.
+//! The `shadow-session` program: signals, gate, flags, log, session, summary.
 //!
 //! Invariant: whatever goes wrong is one sentence on standard error and an exit status, never a backtrace; standard output has results
 //! only.
@@ -12,14 +12,19 @@ use std::process::ExitCode;
 use clap::Parser;
 use shadow_session::cli::Cli;
 use shadow_session::log_queue::LogQueue;
-use shadow_session::pace::Stop;
+use shadow_session::pace::{CaughtSignals, Stop};
 use shadow_session::run::{Job, StartError};
 use shadow_session::{gate, run};
 use tracing::level_filters::LevelFilter;
 
 fn main() -> ExitCode {
+    // First of all: from here on no signal ends the program without a word.
+    let signals = match CaughtSignals::catch() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&StartError::Signals(error), 1),
+    };
     let environment = |name: &str| -> Option<OsString> { std::env::var_os(name) };
-    // Before the flags, the files and everything else: where live trading is armed this program does nothing at all.
+    // Before the flags, the files and the log: where live trading is armed this program does nothing at all.
     if let Err(refusal) = gate::check(&environment) {
         return fail(&refusal, 1);
     }
@@ -29,7 +34,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&StartError::Log(error), 1),
     };
     log_to_stderr(&log, cli.log_level);
-    let ended = start(&cli, &environment, &log);
+    let ended = start(signals, &cli, &environment, &log);
     if let Err(error) = &ended {
         log.push(sentence(error).as_bytes());
     }
@@ -41,13 +46,14 @@ fn main() -> ExitCode {
 }
 
 fn start(
+    signals: CaughtSignals,
     cli: &Cli,
     environment: &dyn Fn(&str) -> Option<OsString>,
     log: &LogQueue,
 ) -> Result<(), StartError> {
     // Before the preparations: reading a large file takes its time, and a signal must end that too.
     let words = log.clone();
-    let stop = Stop::on_signals(move |sentence| {
+    let stop = Stop::on_signals(signals, move |sentence| {
         words.push(format!("shadow-session: {sentence}\n").as_bytes());
         words.drain();
     })

@@ -4,12 +4,12 @@
 
 use std::io;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use market::Timeframe;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 /// How fast candles of a feed come.
@@ -87,6 +87,25 @@ impl Pace {
 /// From a signal to the end of the process, whatever the rest of the program does; a supervisor expects about that.
 const END_TIME_MAX: Duration = Duration::from_millis(900);
 
+/// SIGINT and SIGTERM, caught and kept until [`Stop::on_signals`] takes them up.
+#[derive(Debug)]
+pub struct CaughtSignals(Signals);
+
+impl CaughtSignals {
+    /// To be called first thing in `main`: a signal that comes before it ends the process as if nobody handled signals.
+    ///
+    /// A write beyond the limit of a file's size sends SIGXFSZ too, which would end the session in the middle of a trade. Caught, it
+    /// does nothing, and the write is an error like that of a full disk.
+    ///
+    /// # Errors
+    /// The handlers cannot be set up.
+    pub fn catch() -> io::Result<CaughtSignals> {
+        // Nobody looks at the flag: there is no safe way to ignore a signal, and a handler that only sets a flag is as good.
+        signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+        Signals::new([SIGINT, SIGTERM]).map(CaughtSignals)
+    }
+}
+
 /// Whether the session is to end. Clones are the same request.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<Request>);
@@ -101,17 +120,19 @@ struct Request {
 }
 
 impl Stop {
-    /// A stop that SIGINT and SIGTERM request. Before [`Stop::start`] there is nothing to end in order, and the process ends at once
+    /// A stop that SIGINT and SIGTERM request, also those that came since they were caught. Before [`Stop::start`] there is nothing to end in order, and the process ends at once
     /// with status 0; after it, a process that has not ended by itself within a second ends with status 1, and a second signal ends
     /// it as if nobody handled signals. `last_words` takes a sentence and must return within a fraction of a second.
     ///
     /// # Errors
-    /// The handlers or their threads cannot be set up.
-    pub fn on_signals(last_words: impl Fn(&str) + Send + Sync + 'static) -> io::Result<Stop> {
+    /// Their thread cannot be started.
+    pub fn on_signals(
+        CaughtSignals(mut signals): CaughtSignals,
+        last_words: impl Fn(&str) + Send + Sync + 'static,
+    ) -> io::Result<Stop> {
         let last_words = Arc::new(last_words);
         let stop = Stop::default();
         let requested = stop.clone();
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
         std::thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {

@@ -23,6 +23,14 @@ pub enum RunLogError {
         /// The folder.
         path: PathBuf,
     },
+    /// The folder of runs, or the one of this run in it, cannot be made.
+    #[error("{}: cannot make the folder of the run log", .path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The disk says no.
     #[error("{}: cannot write the run log", .path.display())]
     Write {
@@ -78,7 +86,7 @@ impl RunLog {
         now: Instant,
     ) -> Result<RunLog, RunLogError> {
         let folder = base.join(id.as_str());
-        fs::create_dir_all(base).map_err(|source| RunLogError::Write {
+        fs::create_dir_all(base).map_err(|source| RunLogError::Folder {
             path: base.to_owned(),
             source,
         })?;
@@ -86,7 +94,7 @@ impl RunLog {
             io::ErrorKind::AlreadyExists => RunLogError::Exists {
                 path: folder.clone(),
             },
-            _ => RunLogError::Write {
+            _ => RunLogError::Folder {
                 path: folder.clone(),
                 source,
             },

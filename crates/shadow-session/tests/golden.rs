@@ -94,7 +94,10 @@ fn statistics(job: &run::Job) -> Value {
     let registry = Registry::in_memory();
     let session = Session::new(job.config.session);
     let telemetry = Telemetry::new(&registry, job.config.strategy, &session);
-    let sequence = Sequence::new(job.config.timeframe, job.config.session.instrument.calendar);
+    let sequence = Sequence::new(
+        job.config.timeframe.value,
+        job.config.session.instrument.calendar,
+    );
     let mut replay = Replay::new(
         session,
         sequence,

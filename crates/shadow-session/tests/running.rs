@@ -473,15 +473,21 @@ fn a_busy_port_in_mode_a_costs_the_endpoint_and_not_the_session() {
 #[test]
 fn a_run_log_that_cannot_be_begun_is_one_warning_and_no_end() {
     let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join("file"), "in the way").unwrap();
-    let (code, stdout, stderr) = ended(
-        &session(
-            directory.path(),
-            &["--log-dir", "file", "--log-level", "warn"],
-        )
-        .output()
-        .unwrap(),
+    // The default folder, which nobody named.
+    fs::write(directory.path().join("live_runs"), "in the way").unwrap();
+    let text = fs::read_to_string(judge::root().join("config/shadow-session.toml")).unwrap();
+    let (without_key, _) = text.split_once("[run_log]").unwrap();
+    let config = directory.path().join("c.toml");
+    fs::write(&config, without_key).unwrap();
+    let mut arguments = shipped(&["--log-level", "warn"]);
+    arguments[1] = config.display().to_string();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut command = shadow_session(directory.path(), &arguments);
+    command.env(
+        "PEAKTRADE_METRICS_MULTIPROC_DIR",
+        directory.path().join("shards"),
     );
+    let (code, stdout, stderr) = ended(&command.output().unwrap());
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stdout.starts_with("Steps:             6025\n"), "{stdout}");
     assert_eq!(
@@ -525,7 +531,7 @@ fn a_disk_that_fills_up_costs_events_and_neither_the_session_nor_its_summary() {
     // A file may grow to 64 blocks of 512 or 1024 bytes, as if the disk were full: the run log of the year has 3 MB.
     let mut command = session_in_shell(
         directory.path(),
-        "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"",
+        "ulimit -f 64; exec \"$0\" \"$@\"",
         &["--run-id", "r", "--log-level", "warn"],
     );
     let (code, stdout, stderr) = ended(&command.output().unwrap());
@@ -565,7 +571,7 @@ fn a_run_log_whose_first_file_cannot_be_written_leaves_no_folder_behind() {
     // The folder can be made and no file can get a byte; neither can a shard.
     let mut command = session_in_shell(
         directory.path(),
-        "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"",
+        "ulimit -f 0; exec \"$0\" \"$@\"",
         &["--run-id", "r", "--log-level", "warn"],
     );
     let (code, stdout, stderr) = ended(&command.output().unwrap());
@@ -576,11 +582,32 @@ fn a_run_log_whose_first_file_cannot_be_written_leaves_no_folder_behind() {
 }
 
 #[test]
+fn a_log_that_reaches_the_limit_of_a_files_size_costs_its_lines_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = session_in_shell(
+        directory.path(),
+        "ulimit -f 0; exec \"$0\" \"$@\" 2>log",
+        &["--no-logging", "--log-level", "debug"],
+    );
+    let (code, stdout, _) = ended(&command.output().unwrap());
+    assert_eq!(code, Some(0));
+    assert!(stdout.starts_with("Steps:             6025\n"), "{stdout}");
+    assert_eq!(fs::metadata(directory.path().join("log")).unwrap().len(), 0);
+    // The refusals of a start go the same way.
+    let mut command = session_in_shell(
+        directory.path(),
+        "ulimit -f 0; exec \"$0\" --no-such-flag 2>log",
+        &[],
+    );
+    assert_eq!(command.output().unwrap().status.code(), Some(2));
+}
+
+#[test]
 fn a_disk_with_room_again_is_written_again_and_the_numbers_show_the_hole() {
     let directory = tempfile::tempdir().unwrap();
     let child = start(&mut session_in_shell(
         directory.path(),
-        "trap '' XFSZ; ulimit -S -f 64; exec \"$0\" \"$@\"",
+        "ulimit -S -f 64; exec \"$0\" \"$@\"",
         &["--run-id", "r", "--log-level", "warn", "--speed", "1000"],
     ));
     let path = directory.path().join("live_runs/r/events.jsonl");

@@ -9,6 +9,7 @@ mod judge;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use judge::{ended, shadow_session};
 
@@ -183,7 +184,7 @@ fn a_feed_of_another_symbol_or_timeframe_ends_with_status_2_and_says_what_it_hol
     };
     file(
         "# symbol: BTC/EUR\n",
-        "shadow-session: candles.csv: holds BTC/EUR, but the session is to trade EUR/USD; accepted: BTC/EUR\n",
+        "shadow-session: c.toml: line 4: session.symbol: found `EUR/USD`, but candles.csv holds BTC/EUR; accepted: BTC/EUR, or another feed\n",
     );
     refused(
         &["--config", "c.toml"],
@@ -194,14 +195,29 @@ fn a_feed_of_another_symbol_or_timeframe_ends_with_status_2_and_says_what_it_hol
     );
     file(
         "# timeframe: 4h\n",
-        "shadow-session: candles.csv: holds bars of 4h, but the session is to trade bars of 1h; accepted: 4h\n",
+        "shadow-session: session.timeframe (default): found `1h`, but candles.csv holds bars of 4h; accepted: bars of 4h, or another feed\n",
     );
     refused(
         &["--config", "c.toml", "--timeframe", "1m"],
         &[],
         &[],
         2,
-        "candles.csv: holds bars of 1h, but the session is to trade bars of 1m; accepted: 1h\n",
+        "shadow-session: --timeframe: found `1m`, but candles.csv holds bars of 1h; accepted: bars of 1h, or another feed\n",
+    );
+    refused(
+        &["--config", "c.toml", "--symbol", "EUR/USD"],
+        &[],
+        &[("candles.csv", &candles("# symbol: BTC/EUR\n"))],
+        2,
+        "shadow-session: --symbol: found `EUR/USD`, but candles.csv holds BTC/EUR; accepted: BTC/EUR, or another feed\n",
+    );
+    let timeframe = CONFIG.replace("[feed]", "timeframe = \"1d\"\n[feed]");
+    refused(
+        &["--config", "c.toml"],
+        &[],
+        &[("c.toml", &timeframe)],
+        2,
+        "shadow-session: c.toml: line 6: session.timeframe: found `1d`, but candles.csv holds bars of 1h; accepted: bars of 1h, or another feed\n",
     );
 }
 
@@ -316,6 +332,88 @@ fn dropped_bars_and_a_tight_order_limit_are_said_once_at_the_default_level() {
             stderr.lines().count()
         ),
         (1, 1, 1, 2),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_configuration_that_is_no_file_or_too_long_is_refused_at_once() {
+    let directory = directory();
+    let path = |name: &str| directory.path().join(name);
+    assert!(
+        Command::new("mkfifo")
+            .arg(path("fifo.toml"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    let large = fs::File::create(path("large.toml")).unwrap();
+    large.set_len((1 << 20) + 1).unwrap();
+    fs::write(path("latin1.toml"), b"# caf\xe9\n").unwrap();
+    let accepted = "; accepted: a TOML file of at most 1 MiB\n";
+    for (name, words) in [
+        ("/dev/zero", format!("is not a regular file{accepted}")),
+        ("fifo.toml", format!("is not a regular file{accepted}")),
+        (".", format!("is a directory{accepted}")),
+        ("large.toml", format!("is too large{accepted}")),
+        (
+            "latin1.toml",
+            "cannot read the configuration: invalid utf-8 sequence of 1 bytes from index 5\n"
+                .to_owned(),
+        ),
+    ] {
+        // A start that reads without end or waits for a writer would be ended by the limit, with another status.
+        let output = Command::new("timeout")
+            .args(["20", env!("CARGO_BIN_EXE_shadow-session"), "--config", name])
+            .current_dir(directory.path())
+            .output()
+            .unwrap();
+        let (code, stdout, stderr) = ended(&output);
+        assert_eq!(
+            (code, stdout.as_str(), stderr),
+            (Some(2), "", format!("shadow-session: {name}: {words}"))
+        );
+    }
+}
+
+#[test]
+fn a_folder_for_run_logs_that_somebody_named_and_that_cannot_be_one_ends_with_status_1() {
+    let accepted = "accepted: a folder that can be made or written to: ";
+    for dir in ["candles.csv", "/proc/x", "candles.csv/below"] {
+        refused(
+            &["--config", "c.toml", "--log-dir", dir],
+            &[],
+            &[],
+            1,
+            &format!("shadow-session: --log-dir: found `{dir}`, {accepted}"),
+        );
+    }
+    let key = format!("{CONFIG}[run_log]\ndir = \"candles.csv\"\n");
+    refused(
+        &["--config", "c.toml"],
+        &[],
+        &[("c.toml", &key)],
+        1,
+        &format!("shadow-session: c.toml: line 9: run_log.dir: found `candles.csv`, {accepted}"),
+    );
+}
+
+#[test]
+fn signals_are_caught_before_the_flags_are_looked_at() {
+    // With four descriptors the loader has one to spare and the handlers, which need two, cannot be set up: whatever comes before
+    // them would still work.
+    let directory = directory();
+    let program = env!("CARGO_BIN_EXE_shadow-session");
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 4; exec \"$0\" --no-such-flag", program])
+        .current_dir(directory.path())
+        .env("PEAK_TRADE_LIVE_ENABLED", "1")
+        .output()
+        .unwrap();
+    let (code, _, stderr) = ended(&output);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(
+        stderr.starts_with("shadow-session: signals cannot be watched: "),
         "{stderr}"
     );
 }

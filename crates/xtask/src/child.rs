@@ -1,26 +1,53 @@
-//! Real child processes that are always ended, by their id, also when a check fails half way.
+//! Real child processes that are always ended, by their id, also when a check fails half way, and by the kernel when whoever started
+//! them is killed.
+//!
+//! Invariant: no child outlives the thread that started it. To ask the kernel for that is up to the child, and what is started here
+//! does not know of us: the program `xtask` is started in its place, asks, and becomes it.
 
 use std::fs::File;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 
 /// Variables that would change what our programs do; a child gets only those its test gives it.
-const PRODUCT_VARIABLES: [&str; 9] = [
+const PRODUCT_VARIABLES: [&str; 10] = [
     "PEAKTRADE_METRICS_MODE",
     "PEAKTRADE_METRICS_MULTIPROC_DIR",
     "PROMETHEUS_MULTIPROC_DIR",
     "prometheus_multiproc_dir",
     "PEAK_TRADE_METRICSD_PORT",
     "PEAKTRADE_METRICS_PORT",
+    "STATE_DIRECTORY",
     "PEAK_TRADE_LIVE_ENABLED",
     "PEAK_TRADE_LIVE_ARMED",
     "PT_LIVE_CONFIRM_TOKEN",
 ];
+
+/// The word before `PARENT PROGRAM ARGUMENTS...` on a command line of `xtask` that is not for people: become that program, which the
+/// kernel ends with the process PARENT.
+pub const GUARDED: &str = "guarded-by";
+
+/// Becomes the program that the words name. Gives what kept it from that.
+pub fn become_guarded_program(words: &[String]) -> anyhow::Error {
+    let [parent, program, arguments @ ..] = words else {
+        return anyhow!("{GUARDED}: expected PARENT PROGRAM ARGUMENTS...");
+    };
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
+        return anyhow!(error).context("asking to be ended with the parent");
+    }
+    // Whoever started us may have gone before we asked; then somebody else is the parent.
+    let now = getppid().map_or(0, |parent| parent.as_raw_nonzero().get());
+    if now.to_string() != *parent {
+        return anyhow!("{program}: not started, because process {parent} that wanted it is gone");
+    }
+    let error = Command::new(program).args(arguments).exec();
+    anyhow!(error).context(format!("starting {program}"))
+}
 
 /// A running child; killed and reaped when dropped.
 #[derive(Debug)]
@@ -31,10 +58,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `program` with both of its output streams going to the file `log`.
+    /// Starts `program` with both of its output streams going to the file `log`. It ends with the calling thread at the latest.
     ///
     /// # Errors
-    /// When the log cannot be created or the program cannot be started.
+    /// When the log cannot be created, or `xtask`, which starts the program, cannot be started. A program that cannot be started is
+    /// a child that ends at once, with the reason in the log.
     pub fn start(
         program: &Path,
         arguments: &[&str],
@@ -42,7 +70,10 @@ impl Running {
         log: &Path,
     ) -> Result<Running> {
         let output = File::create(log).with_context(|| format!("creating {}", log.display()))?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(crate::workspace::program("xtask")?);
+        command
+            .args([GUARDED, &std::process::id().to_string()])
+            .arg(program);
         for variable in PRODUCT_VARIABLES {
             command.env_remove(variable);
         }

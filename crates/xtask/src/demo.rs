@@ -1,19 +1,20 @@
 //! `cargo xtask demo`: the product in two minutes. Builds, starts metricsd, runs a paper session over recorded candles, kills it with -9 half
-//! way, shows that everything counted is still served, runs a second session to its end, and stays up for a look.
+//! way, shows that everything counted is still served, runs a second session to its end, waits until the shards of both are absorbed and
+//! shows that no total moved, and stays up for a look.
 //!
 //! Every claim that it prints is checked; a broken one ends the demo with exit code 1.
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::child::{Running, eventually, free_port};
 use crate::scrape::{Scrape, get, scrape};
+use crate::terminal::{OutputError, say};
 use crate::workspace;
 
 /// When the demo ends.
@@ -31,6 +32,8 @@ const USUAL_PORT: u16 = 9111;
 const WATCHABLE_SPEED: &str = "400";
 /// Where the first session is killed: about half of the 6,225 shipped hours.
 const KILL_AFTER_STEPS: f64 = 2500.0;
+/// Ten seconds after its process ended a shard is absorbed; a busy machine gets some more.
+const RETIREMENT_TIME_MAX: Duration = Duration::from_secs(60);
 const STEPS: &str = "shadow_session_steps_total";
 
 /// Runs the demo.
@@ -43,10 +46,11 @@ pub fn run(ending: Ending) -> Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))
             .context("watching for Ctrl-C")?;
     }
-    headline("building (the first time takes some minutes)");
+    headline("building (the first time takes some minutes)")?;
     workspace::run(&mut workspace::cargo(&[
         "build",
         "--release",
+        "--locked",
         "--package",
         "metricsd",
         "--package",
@@ -54,27 +58,27 @@ pub fn run(ending: Ending) -> Result<()> {
     ]))?;
     let stage = Stage::prepare()?;
 
-    headline("metricsd owns the port; sessions never bind one");
+    headline("metricsd owns the port; sessions never bind one")?;
     let mut daemon = stage.start_daemon()?;
-    println!(
+    say(format_args!(
         "   http://127.0.0.1:{}/metrics is served by pid {}",
         stage.port,
         daemon.id()
-    );
+    ))?;
 
     let before_kill = watch_and_kill(&stage, &interrupted)?;
     let after_kill = scrape(stage.port)?;
-    headline("the session is dead; what it counted is not");
-    show(&after_kill);
+    headline("the session is dead; what it counted is not")?;
+    show(&after_kill)?;
     nothing_went_back(&before_kill, &after_kill)?;
-    println!(
+    say(format_args!(
         "   checked: {} counting series, none is missing or smaller than before the kill",
         before_kill.growing().count()
-    );
+    ))?;
 
-    headline("a second session runs to the end of the year");
+    headline("a second session runs to the end of the year")?;
     let summary = stage.run_second_session(&interrupted)?;
-    println!("{summary}");
+    say(&summary)?;
     let end = scrape(stage.port)?;
     nothing_went_back(&after_kill, &end)?;
     let steps = summary_number(&summary, "Steps").context("the summary has no line 'Steps'")?;
@@ -86,16 +90,25 @@ pub fn run(ending: Ending) -> Result<()> {
         both == first + steps,
         "{STEPS} is {both} where {first} of the killed session and {steps} of the second one were expected"
     );
-    println!("   checked: {STEPS} = {first} (killed session) + {steps} (second session) = {both}");
+    say(format_args!(
+        "   checked: {STEPS} = {first} (killed session) + {steps} (second session) = {both}"
+    ))?;
     ensure!(
         daemon.ended()?.is_none(),
         "metricsd ended by itself; it printed:\n{}",
         daemon.output()
     );
 
-    where_to_look(&stage);
+    watch_retirement(&stage, &end, &interrupted)?;
+    ensure!(
+        daemon.ended()?.is_none(),
+        "metricsd ended by itself; it printed:\n{}",
+        daemon.output()
+    );
+
+    where_to_look(&stage)?;
     if ending == Ending::OnInterrupt {
-        println!("\n   Ctrl-C ends the demo.");
+        say(format_args!("\n   Ctrl-C ends the demo."))?;
         while !interrupted.load(Ordering::Relaxed) {
             if let Some(status) = daemon.ended()? {
                 bail!(
@@ -115,6 +128,8 @@ pub fn run(ending: Ending) -> Result<()> {
 struct Stage {
     folder: PathBuf,
     shards: PathBuf,
+    /// Where metricsd keeps what ended sessions counted.
+    state: PathBuf,
     port: u16,
     metricsd: PathBuf,
     session: PathBuf,
@@ -124,17 +139,22 @@ struct Stage {
 
 impl Stage {
     fn prepare() -> Result<Stage> {
-        let usual = workspace::root().join("target/demo");
+        let usual = workspace::target_dir().join("demo");
         let (folder, lock) = match claim(&usual)? {
             Some(lock) => (usual, lock),
             None => {
-                let own = workspace::root().join(format!("target/demo-{}", std::process::id()));
+                let own = workspace::target_dir().join(format!("demo-{}", std::process::id()));
+                say(format_args!(
+                    "   {} is in use by another demo, using {}",
+                    usual.display(),
+                    own.display()
+                ))?;
                 let lock = claim(&own)?.with_context(|| format!("{} is in use", own.display()))?;
                 (own, lock)
             }
         };
-        let shards = folder.join("prom_multiproc");
-        for stale in [&shards, &folder.join("live_runs")] {
+        let (shards, state) = (folder.join("prom_multiproc"), folder.join("state"));
+        for stale in [&shards, &state, &folder.join("live_runs")] {
             if stale.exists() {
                 fs::remove_dir_all(stale).with_context(|| {
                     format!("removing what an earlier demo left in {}", stale.display())
@@ -145,7 +165,7 @@ impl Stage {
             Ok(_) => USUAL_PORT,
             Err(_) => {
                 let other = free_port()?;
-                println!("   port {USUAL_PORT} is taken, using {other}");
+                say(format_args!("   port {USUAL_PORT} is taken, using {other}"))?;
                 other
             }
         };
@@ -156,6 +176,7 @@ impl Stage {
         Ok(Stage {
             folder,
             shards,
+            state,
             port,
             metricsd,
             session,
@@ -171,6 +192,8 @@ impl Stage {
             &port,
             "--multiproc-dir",
             text(&self.shards)?,
+            "--state-dir",
+            text(&self.state)?,
         ];
         let mut daemon = Running::start(
             &self.metricsd,
@@ -188,6 +211,14 @@ impl Stage {
             get(self.port, "/-/ready")
         })?;
         Ok(daemon)
+    }
+
+    /// How many shards lie in the directory, retiring ones too.
+    fn shard_count(&self) -> Result<usize> {
+        let entries = fs::read_dir(&self.shards)
+            .with_context(|| format!("listing {}", self.shards.display()))?;
+        let is_shard = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().contains(".db");
+        Ok(entries.flatten().filter(is_shard).count())
     }
 
     fn start_session(&self, name: &str, speed: &str) -> Result<Running> {
@@ -247,13 +278,13 @@ impl Stage {
 fn watch_and_kill(stage: &Stage, interrupted: &AtomicBool) -> Result<Scrape> {
     headline(
         "a paper session trades the EURUSD hours of 2017 (recorded candles, no order API in the program)",
-    );
+    )?;
     let mut session = stage.start_session("session-1", WATCHABLE_SPEED)?;
-    println!(
+    say(format_args!(
         "   pid {}, {WATCHABLE_SPEED} candles a second; it listens on nothing and writes to {}",
         session.id(),
         stage.shards.display()
-    );
+    ))?;
     let mut pauses = 0_u32;
     loop {
         std::thread::sleep(Duration::from_millis(250));
@@ -266,16 +297,16 @@ fn watch_and_kill(stage: &Stage, interrupted: &AtomicBool) -> Result<Scrape> {
         }
         let now = scrape(stage.port)?;
         if pauses.is_multiple_of(4) {
-            progress(&now);
+            progress(&now)?;
         }
         pauses += 1;
         if now
             .total(STEPS)
             .is_some_and(|steps| steps >= KILL_AFTER_STEPS)
         {
-            show(&now);
+            show(&now)?;
             let before = scrape(stage.port)?;
-            headline(&format!("kill -9 {}", session.id()));
+            headline(&format!("kill -9 {}", session.id()))?;
             session.kill()?;
             return Ok(before);
         }
@@ -287,38 +318,80 @@ fn watch_and_kill(stage: &Stage, interrupted: &AtomicBool) -> Result<Scrape> {
     }
 }
 
-fn progress(now: &Scrape) {
+/// Waits until metricsd has absorbed the shards of both sessions, and compares.
+fn watch_retirement(stage: &Stage, end: &Scrape, interrupted: &AtomicBool) -> Result<()> {
+    headline("both sessions have ended; metricsd absorbs their shards into its state directory")?;
+    if end.total("metricsd_retirement_enabled") != Some(1.0) {
+        say(
+            "   not on this file system, as the log of metricsd says: the shards stay, and so do the totals",
+        )?;
+        return Ok(());
+    }
+    let before = stage.shard_count()?;
+    let deadline = Instant::now() + RETIREMENT_TIME_MAX;
+    while stage.shard_count()? > 0 {
+        ensure!(!interrupted.load(Ordering::Relaxed), "interrupted");
+        ensure!(
+            Instant::now() < deadline,
+            "{} shards of ended sessions are still there after {RETIREMENT_TIME_MAX:?}",
+            stage.shard_count()?
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let now = scrape(stage.port)?;
+    nothing_went_back(end, &now)?;
+    for (series, was) in end.growing().filter(|(series, _)| is_of_a_session(series)) {
+        let is = now.samples.get(series).copied();
+        ensure!(
+            is == Some(was),
+            "{series} was {was} and is {is:?}, though nobody counts"
+        );
+    }
+    say(format_args!(
+        "   checked: {before} shards are gone from {}, and every total is what it was",
+        stage.shards.display()
+    ))?;
+    Ok(())
+}
+
+/// Whether a series is of the sessions, and not of metricsd itself.
+fn is_of_a_session(series: &str) -> bool {
+    !series.starts_with("metricsd_") && !series.starts_with("process_")
+}
+
+fn progress(now: &Scrape) -> Result<(), OutputError> {
     let sum = |name: &str| now.total(name).unwrap_or(0.0);
     let equity = now
         .of("shadow_session_equity_ratio")
         .next()
         .map_or(1.0, |(_, value)| value);
-    println!(
+    say(format_args!(
         "   candle {:>5}   signals {:>3}   fills {:>3}   risk checks {:>3}   equity {:.4} of the start",
         sum(STEPS),
         sum("peaktrade_strategy_signals_total"),
         sum("shadow_session_fills_total"),
         sum("peaktrade_risk_checks_total"),
         equity
-    );
-    let _ = std::io::stdout().flush();
+    ))?;
+    Ok(())
 }
 
 /// Prints the strategy and risk series, as `curl` would show them.
-fn show(now: &Scrape) {
+fn show(now: &Scrape) -> Result<(), OutputError> {
     for (series, value) in now
         .samples
         .iter()
         .filter(|(series, value)| series.starts_with("peaktrade_") && **value != 0.0)
     {
-        println!("   {series} {value}");
+        say(format_args!("   {series} {value}"))?;
     }
+    Ok(())
 }
 
 fn nothing_went_back(earlier: &Scrape, later: &Scrape) -> Result<()> {
     for (series, was) in earlier
         .growing()
-        .filter(|(series, _)| !series.starts_with("metricsd_") && !series.starts_with("process_"))
+        .filter(|(series, _)| is_of_a_session(series))
     {
         match later.samples.get(series) {
             None => bail!("{series} was {was} and is gone"),
@@ -329,23 +402,36 @@ fn nothing_went_back(earlier: &Scrape, later: &Scrape) -> Result<()> {
     Ok(())
 }
 
-fn where_to_look(stage: &Stage) {
-    headline("where to look");
-    println!(
+fn where_to_look(stage: &Stage) -> Result<(), OutputError> {
+    headline("where to look")?;
+    say(format_args!(
         "   curl -s http://127.0.0.1:{}/metrics | grep ^peaktrade_",
         stage.port
-    );
-    println!("   http://127.0.0.1:{}/ in a browser", stage.port);
-    println!("   shards:   {}", stage.shards.display());
-    println!("   run logs: {}", stage.folder.join("live_runs").display());
-    println!(
+    ))?;
+    say(format_args!(
+        "   http://127.0.0.1:{}/ in a browser",
+        stage.port
+    ))?;
+    say(format_args!("   shards:   {}", stage.shards.display()))?;
+    say(format_args!(
+        "   run logs: {}",
+        stage.folder.join("live_runs").display()
+    ))?;
+    say(format_args!(
         "   output:   {}",
         stage.folder.join("metricsd.log").display()
-    );
-    println!("   Prometheus: ops/prometheus/prometheus.yml scrapes port {USUAL_PORT}");
+    ))?;
+    say(format_args!(
+        "   totals of ended sessions: {}",
+        stage.state.display()
+    ))?;
+    say(format_args!(
+        "   Prometheus: ops/prometheus/prometheus.yml scrapes port {USUAL_PORT}"
+    ))
 }
 
-/// Locks a folder of the demo for this process. None when another demo holds it.
+/// Locks a folder of the demo for this process and those that it starts: they inherit the descriptor, and the lock is held until the
+/// last of them has ended. None when somebody holds it.
 fn claim(folder: &Path) -> Result<Option<File>> {
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     let path = folder.join("lock");
@@ -356,7 +442,11 @@ fn claim(folder: &Path) -> Result<Option<File>> {
         .open(&path)
         .with_context(|| format!("opening {}", path.display()))?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => {
+            rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty())
+                .with_context(|| format!("handing {} down", path.display()))?;
+            Ok(Some(file))
+        }
         Err(fs::TryLockError::WouldBlock) => Ok(None),
         Err(fs::TryLockError::Error(error)) => {
             Err(error).with_context(|| format!("locking {}", path.display()))
@@ -378,6 +468,27 @@ fn text(path: &Path) -> Result<&str> {
         .with_context(|| format!("{} is not UTF-8", path.display()))
 }
 
-fn headline(words: &str) {
-    println!("\n== {words}");
+fn headline(words: &str) -> Result<(), OutputError> {
+    say(format_args!("\n== {words}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_in_use_until_the_last_process_started_from_it_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = claim(folder.path()).unwrap().unwrap();
+        // As metricsd does: it ends when its input is closed, whatever becomes of this test.
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        drop(lock);
+        let while_it_runs = claim(folder.path()).unwrap();
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(while_it_runs.is_none(), "the child is still there");
+        assert!(claim(folder.path()).unwrap().is_some());
+    }
 }

@@ -1,8 +1,10 @@
 //! `cargo xtask demo | test | bench`: the front door for a person with a fresh clone. Parses the command line, nothing else.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
+
+use xtask::child;
+use xtask::terminal::{OutputError, complain, say};
 
 const USAGE: &str = "\
 usage: cargo xtask <command>
@@ -13,8 +15,23 @@ usage: cargo xtask <command>
                     --long runs the storms at full length
   bench             measure the scrape side by side with Python's prometheus_client, and the session loop; writes target/bench/report.md";
 
+/// What a shell shows of a program that SIGPIPE ended. Not 0: checks that were not made did not hold.
+const READER_GONE: u8 = 128 + 13;
+/// What a shell shows of a program that it cannot start.
+const CANNOT_BECOME_PROGRAM: u8 = 127;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((child::GUARDED, rest)) = arguments
+        .split_first()
+        .map(|(first, rest)| (first.as_str(), rest))
+    {
+        complain(format_args!(
+            "xtask: {:#}",
+            child::become_guarded_program(rest)
+        ));
+        return ExitCode::from(CANNOT_BECOME_PROGRAM);
+    }
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["demo"] => xtask::demo::run(xtask::demo::Ending::OnInterrupt),
@@ -22,19 +39,27 @@ fn main() -> ExitCode {
         ["test"] => xtask::test::run(xtask::test::Length::Short),
         ["test", "--long"] => xtask::test::run(xtask::test::Length::Long),
         ["bench"] => xtask::bench::run(),
-        ["help" | "--help" | "-h"] => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
+        ["help" | "--help" | "-h"] => say(USAGE).map_err(Into::into),
         _ => {
-            eprintln!("xtask: unknown arguments '{}'\n\n{USAGE}", words.join(" "));
+            complain(format_args!(
+                "xtask: unknown arguments '{}'\n\n{USAGE}",
+                words.join(" ")
+            ));
             return ExitCode::from(2);
         }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error)
+            if matches!(
+                error.downcast_ref::<OutputError>(),
+                Some(OutputError::ReaderGone)
+            ) =>
+        {
+            ExitCode::from(READER_GONE)
+        }
         Err(error) => {
-            eprintln!("xtask: {error:#}");
+            complain(format_args!("xtask: {error:#}"));
             ExitCode::FAILURE
         }
     }

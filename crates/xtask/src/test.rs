@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::terminal::{OutputError, say};
 use crate::{tools, workspace};
 
 /// How long the storms (kills, forks, races) are.
@@ -33,7 +34,8 @@ struct Counts {
 /// When a stage failed, after all of them have run.
 pub fn run(length: Length) -> Result<()> {
     let skips = workspace::tool_dir().join("skips");
-    fs::create_dir_all(workspace::tool_dir()).context("creating target/xtask")?;
+    fs::create_dir_all(workspace::tool_dir())
+        .with_context(|| format!("creating {}", workspace::tool_dir().display()))?;
     fs::write(&skips, "").with_context(|| format!("writing {}", skips.display()))?;
     let mut missing = tools::install();
     let path = tools::search_path().context("putting the unpacked tools on the path")?;
@@ -41,9 +43,9 @@ pub fn run(length: Length) -> Result<()> {
     let mut counts = Counts::default();
     let mut failed_stages = Vec::new();
     for (name, mut command) in stages(length) {
-        println!("\n== {name}");
+        say(format_args!("\n== {name}"))?;
         if let Some(sentence) = tools::missing_component(&command) {
-            println!("== {name}: skipped, {sentence}");
+            say(format_args!("== {name}: skipped, {sentence}"))?;
             missing.push(format!("{name}: {sentence}"));
             counts.skipped += 1;
             continue;
@@ -52,36 +54,41 @@ pub fn run(length: Length) -> Result<()> {
         command
             .env("METRICSD_TEST_SKIPS", &skips)
             .env("PATH", &path);
+        // Where cargo's target directory is elsewhere, the tests would not find the interpreter by themselves.
+        if let Some(python) = tools::python() {
+            command.env("METRICSD_TEST_PYTHON", python);
+        }
         match run_counting(&mut command, &mut counts) {
             Ok(true) => {}
             Ok(false) => failed_stages.push(name),
+            Err(error) if error.is::<OutputError>() => return Err(error),
             // A command that cannot be started must not hide what the later ones say.
             Err(error) => {
-                println!("== {name}: {error:#}");
+                say(format_args!("== {name}: {error:#}"))?;
                 failed_stages.push(name);
             }
         }
-        println!("== {name}: {} s", started.elapsed().as_secs());
+        say(format_args!("== {name}: {} s", started.elapsed().as_secs()))?;
     }
 
-    println!();
+    say("")?;
     for sentence in missing
         .iter()
         .map(String::as_str)
         .chain(read_skips(&skips)?.lines())
     {
-        println!("skipped: {sentence}");
+        say(format_args!("skipped: {sentence}"))?;
     }
     counts.skipped += read_skips(&skips)?.lines().count() as u64;
     if !failed_stages.is_empty() {
-        println!("failed: {}", failed_stages.join(", "));
+        say(format_args!("failed: {}", failed_stages.join(", ")))?;
         // A stage without tests of its own (format, lints) that failed must show in the counts too.
         counts.failed = counts.failed.max(failed_stages.len() as u64);
     }
-    println!(
+    say(format_args!(
         "{} passed, {} failed, {} skipped",
         counts.passed, counts.failed, counts.skipped
-    );
+    ))?;
     if counts.failed > 0 {
         bail!("the tests do not pass");
     }
@@ -148,20 +155,31 @@ fn run_counting(command: &mut Command, counts: &mut Counts) -> Result<bool> {
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("starting {shown}"))?;
+    let passed_on = pass_on(&mut child, counts);
+    if passed_on.is_err() {
+        // What nobody reads is not run to its end.
+        let _ = child.kill();
+    }
+    let status = child
+        .wait()
+        .with_context(|| format!("waiting for {shown}"))?;
+    passed_on.with_context(|| format!("the output of {shown}"))?;
+    Ok(status.success())
+}
+
+/// Shows what a child prints, until it has closed its output.
+fn pass_on(child: &mut Child, counts: &mut Counts) -> Result<()> {
     let output = child
         .stdout
         .take()
         .context("a piped child without output")?;
     for line in BufReader::new(output).split(b'\n') {
-        let line = line.with_context(|| format!("reading the output of {shown}"))?;
+        let line = line.context("reading")?;
         let line = String::from_utf8_lossy(&line);
-        println!("{line}");
+        say(&line)?;
         add_closing_line(&line, counts);
     }
-    Ok(child
-        .wait()
-        .with_context(|| format!("waiting for {shown}"))?
-        .success())
+    Ok(())
 }
 
 /// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …`.

@@ -1,4 +1,5 @@
-//! The outside judges of the tests: Python's `prometheus_client` and a real Prometheus, put below `target/xtask`, never into the system.
+//! The outside judges of the tests: Python's `prometheus_client` and a real Prometheus, put below `xtask` in cargo's target directory,
+//! never into the system.
 //!
 //! What cannot be had is named and skipped, and the skips are counted: a missing judge must not look like a passed test.
 
@@ -8,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::terminal::complain;
 use crate::workspace::{self, tool_dir};
 
 /// The release that the differential tests compare with.
@@ -188,7 +190,7 @@ fn quiet(command: &mut Command) -> bool {
 
 /// Says that a test is skipped, and leaves one line for the closing counts.
 pub fn skip(test: &str, why: &str) {
-    eprintln!("SKIPPED: {test}: {why}");
+    complain(format_args!("SKIPPED: {test}: {why}"));
     if let Some(file) = std::env::var_os("METRICSD_TEST_SKIPS") {
         let line = format!("{test}: {why}\n");
         let appended = std::fs::File::options()
@@ -196,7 +198,7 @@ pub fn skip(test: &str, why: &str) {
             .open(&file)
             .and_then(|mut file| file.write_all(line.as_bytes()));
         if let Err(error) = appended {
-            eprintln!("the skip is not counted: {error}");
+            complain(format_args!("the skip is not counted: {error}"));
         }
     }
 }

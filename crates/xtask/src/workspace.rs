@@ -21,7 +21,7 @@ pub fn target_dir() -> PathBuf {
 
 /// Files of these commands that outlive a run: the virtual environment and the unpacked tools.
 pub fn tool_dir() -> PathBuf {
-    root().join("target/xtask")
+    target_dir().join("xtask")
 }
 
 /// The path of one of our programs: beside the running executable, where cargo put it in the same build.

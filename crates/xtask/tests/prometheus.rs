@@ -232,12 +232,15 @@ fn promtool_accepts_the_shipped_configuration_and_the_whole_exposition() -> Resu
 }
 
 fn start_daemon(folder: &Path, shards: &str, port: u16) -> Result<Running> {
+    let state = folder.join("state");
     let arguments = [
         "serve",
         "--port",
         &port.to_string(),
         "--multiproc-dir",
         shards,
+        "--state-dir",
+        state.to_str().context("a temporary path in UTF-8")?,
     ];
     let mut daemon = Running::start(
         &workspace::program("metricsd")?,

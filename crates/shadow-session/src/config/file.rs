@@ -3,13 +3,17 @@
 //! Invariant: unknown keys are errors, and every error names file, line and key. What values mean is decided in the parent module.
 
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 use toml::Spanned;
+
+/// Longest configuration file that is read; a whole one has some thousand bytes.
+const FILE_LEN_MAX_BYTES: u64 = 1 << 20;
 
 type Key<T> = Option<Spanned<T>>;
 
@@ -115,6 +119,14 @@ pub enum ConfigError {
         /// What the system says.
         source: io::Error,
     },
+    /// A directory, a pipe, a device, or longer than any configuration.
+    #[error("{}: {found}; accepted: a TOML file of at most {} MiB", .path.display(), FILE_LEN_MAX_BYTES >> 20)]
+    NotAFile {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
     /// No TOML, an unknown key, or a value of the wrong type.
     #[error("{}: line {line}: {key}{message}", .path.display())]
     Syntax {
@@ -169,6 +181,22 @@ pub enum Place {
     Default(&'static str),
 }
 
+impl Place {
+    /// Whether somebody wrote it.
+    pub fn is_explicit(&self) -> bool {
+        !matches!(self, Place::Default(_))
+    }
+}
+
+/// A checked value and where it was given, for what can only be found wrong later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed<T> {
+    /// The value.
+    pub value: T,
+    /// Where it was given.
+    pub place: Place,
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -189,10 +217,36 @@ pub(super) struct ConfigFile {
 
 impl ConfigFile {
     pub(super) fn read(path: &Path) -> Result<ConfigFile, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        let read_error = |source| ConfigError::Read {
             path: path.to_owned(),
             source,
-        })?;
+        };
+        let refused = |found| ConfigError::NotAFile {
+            path: path.to_owned(),
+            found,
+        };
+        // To open a pipe must not wait for whoever writes it.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|errno| read_error(errno.into()))?;
+        let file = File::from(fd);
+        let metadata = file.metadata().map_err(read_error)?;
+        if metadata.is_dir() {
+            return Err(refused("is a directory"));
+        }
+        if !metadata.is_file() {
+            return Err(refused("is not a regular file"));
+        }
+        let mut bytes = Vec::new();
+        // The length that the system tells is not asked for: the file may grow.
+        file.take(FILE_LEN_MAX_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(read_error)?;
+        if bytes.len() as u64 > FILE_LEN_MAX_BYTES {
+            return Err(refused("is too large"));
+        }
+        let text = String::from_utf8(bytes)
+            .map_err(|error| read_error(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         ConfigFile::parse(path, text)
     }
 

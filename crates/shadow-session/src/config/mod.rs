@@ -23,7 +23,7 @@ use crate::session::SessionSettings;
 use crate::strategy::StrategyId;
 
 use file::ConfigFile;
-pub use file::{ConfigError, Place};
+pub use file::{ConfigError, Place, Placed};
 use reader::Reader;
 
 /// Read if it exists and no other file was named; relative to the working directory, as all paths here.
@@ -46,9 +46,9 @@ pub struct Config {
     /// The strategy.
     pub strategy: StrategyId,
     /// What is traded.
-    pub symbol: Symbol,
+    pub symbol: Placed<Symbol>,
     /// Length of a bar.
-    pub timeframe: Timeframe,
+    pub timeframe: Placed<Timeframe>,
     /// Bars at the beginning of the feed that feed the averages only.
     pub warmup_candles: usize,
     /// Trading rules.
@@ -62,7 +62,7 @@ pub struct Config {
     /// Where metrics go.
     pub telemetry: Settings,
     /// Folder of the run log; `None` = no run log.
-    pub run_log_dir: Option<PathBuf>,
+    pub run_log_dir: Option<Placed<PathBuf>>,
     slippage_bps: Decimal,
     fee_rate: Decimal,
 }

@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::FeedChoice;
 use super::duration;
-use super::file::{ConfigError, ConfigFile, Place};
+use super::file::{ConfigError, ConfigFile, Place, Placed};
 use crate::cli::{Cli, FeedFlag};
 use crate::money::MONEY_DECIMALS;
 use crate::risk::RiskLimits;
@@ -38,6 +38,16 @@ impl<T: std::fmt::Display> Given<T> {
             place: self.place.clone(),
             found: cut(&self.value.to_string()),
             accepted: accepted.to_owned(),
+        }
+    }
+}
+
+impl<T> Given<T> {
+    /// What the value means, and where it was given.
+    fn placed<M>(&self, value: M) -> Placed<M> {
+        Placed {
+            value,
+            place: self.place.clone(),
         }
     }
 }
@@ -110,7 +120,11 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn instrument(&self, cli: &Cli) -> Result<(Symbol, Instrument), ConfigError> {
+    /// The symbol, where it was given, and its instrument.
+    pub(super) fn instrument(
+        &self,
+        cli: &Cli,
+    ) -> Result<(Placed<Symbol>, Instrument), ConfigError> {
         let given = match &cli.symbol {
             Some(symbol) => Given {
                 value: symbol.clone(),
@@ -126,7 +140,7 @@ impl Reader<'_> {
         let checked = |given: &Given<String>| {
             let symbol = Symbol::new(&given.value);
             Instrument::of(&symbol)
-                .map(|instrument| (symbol, instrument))
+                .map(|instrument| (given.placed(symbol), instrument))
                 .map_err(|_| given.refused(&Instrument::accepted()))
         };
         // The file must be right also where a flag wins over it: the next start may be without the flag.
@@ -136,7 +150,7 @@ impl Reader<'_> {
         checked(&given)
     }
 
-    pub(super) fn timeframe(&self, cli: &Cli) -> Result<Timeframe, ConfigError> {
+    pub(super) fn timeframe(&self, cli: &Cli) -> Result<Placed<Timeframe>, ConfigError> {
         let given = match &cli.timeframe {
             Some(timeframe) => Given {
                 value: timeframe.clone(),
@@ -152,6 +166,7 @@ impl Reader<'_> {
             given
                 .value
                 .parse()
+                .map(|timeframe| given.placed(timeframe))
                 .map_err(|_| given.refused(&Timeframe::accepted()))
         };
         if let Some(in_file) = self.given(&self.file.keys.session.timeframe, "session.timeframe") {
@@ -366,21 +381,17 @@ impl Reader<'_> {
     fn feed_in_file(&self) -> Result<FeedChoice, ConfigError> {
         let keys = &self.file.keys.feed;
         let source = self.or_default(&keys.source, "feed.source", "recorded".to_owned());
+        // Both are checked whichever is used: the next start may be of the other feed.
+        let file = self.or_default(&keys.file, "feed.file", DEFAULT_CANDLES.to_owned());
+        if file.value.is_empty() {
+            return Err(file.refused("the path of a candle file"));
+        }
+        let seed = self.or_default(&keys.seed, "feed.seed", DEFAULT_SEED as i64);
+        let seed_number =
+            u64::try_from(seed.value).map_err(|_| seed.refused("a whole number from 0"))?;
         match source.value.as_str() {
-            "recorded" => {
-                let file = self.or_default(&keys.file, "feed.file", DEFAULT_CANDLES.to_owned());
-                if file.value.is_empty() {
-                    Err(file.refused("the path of a candle file"))
-                } else {
-                    Ok(FeedChoice::Recorded(file.value.into()))
-                }
-            }
-            "synthetic" => {
-                let seed = self.or_default(&keys.seed, "feed.seed", DEFAULT_SEED as i64);
-                u64::try_from(seed.value)
-                    .map(FeedChoice::Synthetic)
-                    .map_err(|_| seed.refused("a whole number from 0"))
-            }
+            "recorded" => Ok(FeedChoice::Recorded(file.value.into())),
+            "synthetic" => Ok(FeedChoice::Synthetic(seed_number)),
             _ => Err(source.refused("recorded, synthetic")),
         }
     }
@@ -416,20 +427,23 @@ impl Reader<'_> {
         })
     }
 
-    pub(super) fn run_log_dir(&self, cli: &Cli) -> Result<Option<PathBuf>, ConfigError> {
+    pub(super) fn run_log_dir(&self, cli: &Cli) -> Result<Option<Placed<PathBuf>>, ConfigError> {
         let keys = &self.file.keys.run_log;
         let dir = self.or_default(&keys.dir, "run_log.dir", DEFAULT_RUN_LOG_DIR.to_owned());
         if dir.value.is_empty() {
             return Err(dir.refused("the path of a directory"));
         }
         if let Some(dir) = &cli.log_dir {
-            return Ok(Some(dir.clone()));
+            return Ok(Some(Placed {
+                value: dir.clone(),
+                place: Place::Flag("--log-dir"),
+            }));
         }
         let enabled = self
             .or_default(&keys.enabled, "run_log.enabled", true)
             .value
             && !cli.no_logging;
-        Ok(enabled.then(|| dir.value.into()))
+        Ok(enabled.then(|| dir.placed(PathBuf::from(&dir.value))))
     }
 
     /// A number above 0 and at most 1.

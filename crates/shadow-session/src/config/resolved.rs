@@ -14,8 +14,8 @@ impl fmt::Display for Config {
         let session = &self.session;
         writeln!(f, "[environment]\nmode = \"paper\"\n")?;
         writeln!(f, "[session]")?;
-        writeln!(f, "symbol = {}", quoted(self.symbol.as_str()))?;
-        writeln!(f, "timeframe = {}", quoted(self.timeframe.as_str()))?;
+        writeln!(f, "symbol = {}", quoted(self.symbol.value.as_str()))?;
+        writeln!(f, "timeframe = {}", quoted(self.timeframe.value.as_str()))?;
         writeln!(f, "start_balance = \"{}\"", session.start_balance)?;
         writeln!(f, "position_fraction = {}", session.position_fraction)?;
         writeln!(f, "warmup_candles = {}\n", self.warmup_candles)?;
@@ -60,7 +60,7 @@ impl fmt::Display for Config {
             Some(dir) => writeln!(
                 f,
                 "[run_log]\nenabled = true\ndir = {}",
-                quoted(&dir.to_string_lossy())
+                quoted(&dir.value.to_string_lossy())
             ),
             None => writeln!(f, "[run_log]\nenabled = false"),
         }

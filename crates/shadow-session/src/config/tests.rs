@@ -255,11 +255,21 @@ fn every_bad_value_names_file_line_key_what_was_found_and_what_is_accepted() {
             format!("f.toml: line {line}: {section}.{key}: found `{found}`, accepted: {accepted}");
         assert_eq!(resolve(Some(&text), &[], &[]).unwrap_err(), expected);
     }
-    let seed = format!("{MINIMAL}[feed]\nsource = \"synthetic\"\nseed = -1\n");
-    assert_eq!(
-        resolve(Some(&seed), &[], &[]).unwrap_err(),
-        "f.toml: line 7: feed.seed: found `-1`, accepted: a whole number from 0"
-    );
+    // Whichever feed is used, and whatever the flag says.
+    for source in ["synthetic", "recorded"] {
+        for flags in [&[][..], &["--feed", "synthetic:1"]] {
+            let seed = format!("{MINIMAL}[feed]\nsource = \"{source}\"\nseed = -1\n");
+            assert_eq!(
+                resolve(Some(&seed), flags, &[]).unwrap_err(),
+                "f.toml: line 7: feed.seed: found `-1`, accepted: a whole number from 0"
+            );
+            let file = format!("{MINIMAL}[feed]\nsource = \"{source}\"\nfile = \"\"\n");
+            assert_eq!(
+                resolve(Some(&file), flags, &[]).unwrap_err(),
+                "f.toml: line 7: feed.file: found ``, accepted: the path of a candle file"
+            );
+        }
+    }
 }
 
 #[test]
@@ -340,6 +350,7 @@ fn a_file_must_say_mode_and_symbol_and_a_flag_may_say_the_symbol() {
         resolve(Some(no_symbol), &["--symbol", "btc/usd"], &[])
             .unwrap()
             .symbol
+            .value
             .as_str(),
         "BTC/USD"
     );
@@ -374,7 +385,7 @@ fn flags_win_over_the_file_and_the_file_over_the_defaults() {
     );
     let of_file = resolve(Some(&text), &[], &[]).unwrap();
     assert_eq!(
-        (of_file.timeframe, of_file.feed),
+        (of_file.timeframe.value, of_file.feed),
         (Timeframe::H4, FeedChoice::Recorded("a.csv".into()))
     );
     assert_eq!(
@@ -395,10 +406,19 @@ fn flags_win_over_the_file_and_the_file_over_the_defaults() {
     ];
     let of_flags = resolve(Some(&text), &flags, &[]).unwrap();
     assert_eq!(
-        (of_flags.timeframe, of_flags.feed),
+        (of_flags.timeframe.value, of_flags.feed),
         (Timeframe::D1, FeedChoice::Recorded("b.csv".into()))
     );
-    assert_eq!(of_flags.run_log_dir, Some("runs".into()));
+    let placed = |dir: &str, place| {
+        Some(Placed {
+            value: PathBuf::from(dir),
+            place,
+        })
+    };
+    assert_eq!(
+        of_flags.run_log_dir,
+        placed("runs", Place::Flag("--log-dir"))
+    );
     assert_eq!(
         (of_flags.duration, of_flags.speed),
         (Some(Duration::from_secs(30)), Speed::CandlesPerSecond(10.0))
@@ -416,7 +436,7 @@ fn flags_win_over_the_file_and_the_file_over_the_defaults() {
     );
     assert_eq!(
         resolve(None, &[], &[]).unwrap().run_log_dir,
-        Some("live_runs".into())
+        placed("live_runs", Place::Default("run_log.dir"))
     );
 }
 
