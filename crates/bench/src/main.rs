@@ -4,15 +4,24 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod churn;
+mod dead;
 mod python;
 mod report;
+mod restart;
 mod scrape;
 mod session;
+mod shards;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+
+/// How long processes are born and die, and with `--long`.
+const CHURN_SHORT: Duration = Duration::from_secs(20);
+const CHURN_LONG: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
     match run() {
@@ -27,8 +36,13 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let mut arguments = std::env::args_os().skip_while(|word| word != "--python");
     let python = PathBuf::from(arguments.nth(1).context("--python PATH is required")?);
+    let is_long = std::env::args_os().any(|word| word == "--long");
+    let churn_length = if is_long { CHURN_LONG } else { CHURN_SHORT };
     let mut report = report::Report::new();
     scrape::measure(&python, &mut report)?;
+    dead::measure(&python, &mut report)?;
+    restart::measure(&mut report)?;
+    churn::measure(churn_length, &mut report)?;
     session::measure(&mut report)?;
     report.write(&xtask::workspace::root().join("target/bench/report.md"))
 }

@@ -72,12 +72,18 @@ fn compare(python: &Path, shape: &Shape) -> Result<(Timings, Timings)> {
     let shards = folder.path().join("prom_multiproc");
     fill(&shards, shape)?;
     let port = free_port()?;
+    let state = folder.path().join("state");
     let arguments = [
         "serve",
         "--port",
         &port.to_string(),
         "--multiproc-dir",
         shards.to_str().context("a path in UTF-8")?,
+        "--state-dir",
+        state.to_str().context("a path in UTF-8")?,
+        // Python reads the same files.
+        "--retire-after",
+        "off",
     ];
     let daemon = Running::start(
         &workspace::program("metricsd")?,

@@ -53,9 +53,13 @@ const PUT_OFF: Duration = Duration::from_secs(30);
 /// How long a shard whose file is somewhere else is waited for before it counts as missing.
 const ELSEWHERE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the state directory is left alone after it failed, at first and at most: each attempt makes a file.
+/// How long the state directory is left alone after it failed, at first and at most: each attempt makes a file. Where there was
+/// no room it stays at the first: nothing is left behind then, and room may be given back at any time.
 const REST_MIN: Duration = Duration::from_secs(1);
 const REST_MAX: Duration = Duration::from_secs(30);
+
+/// How long nothing may have failed before that is said: longer than the archive waits until it tries something again.
+const WORKS_AGAIN_AFTER: Duration = Duration::from_secs(15);
 
 /// Different sentences that are remembered as told.
 const TOLD_MAX: usize = 256;
@@ -125,6 +129,8 @@ struct Rounds {
     swept_at: Instant,
     /// The state directory failed: it is left alone until then.
     rest: Option<(Instant, Duration)>,
+    /// When the state directory failed last, until that is taken back.
+    failed_at: Option<Instant>,
     /// What was logged and is still true.
     told: HashSet<String>,
     counts: ObservedState<'static>,
@@ -157,6 +163,7 @@ impl Rounds {
             expired_at: now,
             swept_at: now,
             rest: None,
+            failed_at: None,
             told: HashSet::new(),
             counts,
         }
@@ -240,7 +247,7 @@ impl Rounds {
                 }
             });
         }
-        self.counts.counter_resets += resets;
+        self.counts.writer_resets += resets;
         if let Some(err) = trouble {
             self.append_failed(&err);
         }
@@ -335,6 +342,7 @@ impl Rounds {
     fn has_room(&mut self) -> bool {
         let space = lock(&self.books).space();
         if space == Space::OnReserve {
+            self.failed_at = Some(Instant::now());
             self.counts
                 .errors
                 .add(StateOp::Storage(Operation::Preallocate));
@@ -425,8 +433,9 @@ impl Rounds {
 
     fn tend(&mut self) {
         let tended = lock(&self.books).tend(unix_now());
-        if let Err(err) = tended {
-            self.storage_failed(&err);
+        match tended {
+            Ok(_) => self.say_if_it_works_again(),
+            Err(err) => self.storage_failed(&err),
         }
         let oddities = lock(&self.books).take_oddities();
         for oddity in oddities {
@@ -440,16 +449,25 @@ impl Rounds {
         let synced = lock(&self.books).sync();
         match synced {
             Ok(()) => {
-                if self.rest.take().is_some() {
-                    self.told.clear();
-                    tracing::info!("the state directory can be written again");
-                }
+                self.rest = None;
                 true
             }
             Err(err) => {
                 self.storage_failed(&err);
                 false
             }
+        }
+    }
+
+    /// One success says little: on a full disk notes still go to the reserve, and a checkpoint is tried only now and then.
+    fn say_if_it_works_again(&mut self) {
+        let is_quiet = self
+            .failed_at
+            .is_some_and(|at| at.elapsed() >= WORKS_AGAIN_AFTER);
+        if is_quiet && self.rest.is_none() {
+            self.failed_at = None;
+            self.told.clear();
+            tracing::info!("the state directory can be written again");
         }
     }
 
@@ -519,9 +537,11 @@ impl Rounds {
     }
 
     fn storage_failed(&mut self, err: &StorageError) {
-        let pause = self
-            .rest
-            .map_or(REST_MIN, |(_, pause)| (pause * 2).min(REST_MAX));
+        let pause = match self.rest {
+            Some((_, pause)) if !err.is_full() => (pause * 2).min(REST_MAX),
+            _ => REST_MIN,
+        };
+        self.failed_at = Some(Instant::now());
         self.rest = Some((Instant::now() + pause, pause));
         self.counts.errors.add(StateOp::Storage(err.operation));
         // Not by the file, which is another one at each attempt.

@@ -273,7 +273,7 @@ fn reconcile(
     match work.reconcile(report.may_have_lost_power(), follows_a_run, unix_now()) {
         Ok(found) => {
             kept.declared_resets += found.declared as u64;
-            kept.counter_resets += found.resets as u64;
+            kept.writer_resets += found.resets as u64;
             if found != Reconciled::default() {
                 tracing::info!(
                     ?found,

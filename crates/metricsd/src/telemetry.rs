@@ -219,7 +219,7 @@ pub struct ObservedState<'a> {
     /// Gauge values of ended processes that are not served any more, for their age.
     pub expired_gauges: u64,
     /// Values that a writer set back itself, which was followed.
-    pub counter_resets: u64,
+    pub writer_resets: u64,
     /// Series that were declared to have begun anew, since a power cut may have taken what was shown of them.
     pub declared_resets: u64,
     /// Length of the journal behind the last checkpoint.
@@ -494,9 +494,9 @@ fn retirement_families(state: &ObservedState<'_>, families: &mut Vec<Family>) {
         state.expired_gauges,
     ));
     families.push(count(
-        "metricsd_counter_resets",
+        "metricsd_writer_resets",
         "Values that their own writer set back; the exposed total follows.",
-        state.counter_resets,
+        state.writer_resets,
     ));
     families.push(count(
         "metricsd_declared_resets",
@@ -655,7 +655,6 @@ mod tests {
                 "metricsd_collect_duration_seconds",
                 "metricsd_config_info",
                 "metricsd_conflicts",
-                "metricsd_counter_resets",
                 "metricsd_declared_resets",
                 "metricsd_expected_program_live",
                 "metricsd_expired_gauges",
@@ -674,6 +673,7 @@ mod tests {
                 "metricsd_state_errors",
                 "metricsd_swallowed_increments",
                 "metricsd_unreadable_shards",
+                "metricsd_writer_resets",
                 "metricsd_writers_degraded",
                 "process_cpu_seconds",
                 "process_max_fds",
@@ -751,7 +751,7 @@ mod tests {
             retired_shards: 1,
             absorbed_entries: 2,
             expired_gauges: 3,
-            counter_resets: 4,
+            writer_resets: 4,
             declared_resets: 5,
             journal_len_bytes: 6,
             archived_series: 7,
@@ -770,7 +770,7 @@ mod tests {
             ("metricsd_retired_shards", 1.0),
             ("metricsd_absorbed_entries", 2.0),
             ("metricsd_expired_gauges", 3.0),
-            ("metricsd_counter_resets", 4.0),
+            ("metricsd_writer_resets", 4.0),
             ("metricsd_declared_resets", 5.0),
             ("metricsd_journal_bytes", 6.0),
             ("metricsd_archived_series", 7.0),

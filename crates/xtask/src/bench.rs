@@ -4,7 +4,8 @@ use anyhow::{Result, bail};
 
 use crate::{tools, workspace};
 
-/// Runs the benchmarks; the report goes to the terminal and to `target/bench/report.md`.
+/// Runs the benchmarks; the report goes to the terminal and to `target/bench/report.md`. With `METRICSD_TEST_LONG` set, processes are
+/// born and die for ten minutes instead of twenty seconds.
 ///
 /// # Errors
 /// When Python's `prometheus_client` cannot be had (nothing to compare with) or a part does not run.
@@ -28,5 +29,8 @@ pub fn run() -> Result<()> {
         .arg("--python")
         .arg(python)
         .current_dir(workspace::root());
+    if std::env::var_os("METRICSD_TEST_LONG").is_some() {
+        command.arg("--long");
+    }
     workspace::run(&mut command)
 }

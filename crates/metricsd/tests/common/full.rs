@@ -33,6 +33,12 @@ pub fn fill(directory: &Path) {
     }
 }
 
+/// Whether neither a byte nor an inode is left.
+pub fn is_full(directory: &Path) -> bool {
+    let left = rustix::fs::statvfs(directory).expect("a file system");
+    left.f_bavail == 0 && left.f_favail == 0
+}
+
 /// Gives everything back.
 pub fn make_room(directory: &Path) {
     for entry in std::fs::read_dir(directory).expect("a directory") {
