@@ -91,11 +91,22 @@ pub enum Refusal {
     },
 }
 
-/// Whether a name belongs to the daemon's own families.
+/// Names under which Prometheus stores what it finds out about a scrape itself. A sample of such a name would be stored in the same
+/// series.
+const SCRAPERS_NAMES: [&str; 5] = [
+    "up",
+    "scrape_duration_seconds",
+    "scrape_samples_scraped",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
+];
+
+/// Whether a name belongs to the daemon's own families, or to the scraper.
 pub(crate) fn is_reserved(name: &str) -> bool {
-    RESERVED_PREFIXES
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
+    SCRAPERS_NAMES.contains(&name)
+        || RESERVED_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
 }
 
 /// The values of the label `reason` of `metricsd_series_refused_total`.

@@ -292,6 +292,11 @@ impl<S: Storage> Archive<S> {
         self.journal.durable_through()
     }
 
+    /// How much journal there is behind the last checkpoint.
+    pub fn journal_len_bytes(&self) -> u64 {
+        self.tending.journal_len_bytes
+    }
+
     /// How many bytes of records wait in memory.
     pub fn waiting_len_bytes(&self) -> usize {
         self.journal.unsynced_len_bytes()

@@ -168,6 +168,11 @@ impl<S: Storage> Books<S> {
         self.archive.durable_sequence()
     }
 
+    /// How much journal there is behind the last checkpoint.
+    pub fn journal_len_bytes(&self) -> u64 {
+        self.archive.journal_len_bytes()
+    }
+
     /// How many bytes of records wait in memory.
     pub fn waiting_len_bytes(&self) -> usize {
         self.archive.waiting_len_bytes()

@@ -13,7 +13,7 @@ use metricsd_shard::{
 };
 
 use super::rest::{FileTimes, is_at_rest};
-use crate::archive::{Exact, IdentityKey};
+use crate::archive::{Exact, IdentityKey, swallows_increments};
 use crate::books::{SightedEntry, identity_key};
 use crate::liveness::Answer;
 use crate::merge::{Catalog, ConflictKind, KeyId, Reading, Source, Standing};
@@ -243,6 +243,12 @@ impl Shard {
             timestamp: self.timestamps.get(index).copied().unwrap_or(0.0),
         };
         entries.map(entry).collect()
+    }
+
+    /// How many of its values no longer change when one is added.
+    pub(super) fn swallowing_count(&self) -> usize {
+        let swallows = |value: &&f64| swallows_increments(**value);
+        self.values.iter().filter(swallows).count()
     }
 
     /// How many entries it has.

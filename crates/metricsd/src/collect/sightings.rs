@@ -8,7 +8,7 @@ use metricsd_shard::{ShardFile, ShardName};
 
 use super::shard::{Place, Shard};
 use super::{Collector, Process};
-use crate::archive::{IdentityKey, Origin};
+use crate::archive::{IdentityKey, Origin, SeriesKind};
 use crate::books::Sighting;
 use crate::sessions::UNNAMED_PROGRAM;
 
@@ -83,6 +83,13 @@ impl Collector {
                 self.index.shards_mut()[position].set_noted();
             }
         }
+    }
+
+    /// How many values that add up are so great that adding one changes nothing any more.
+    pub fn swallowing_count(&self) -> usize {
+        let adds_up = |shard: &&Shard| !SeriesKind::from(shard.name.kind).is_gauge();
+        let shards = self.index.shards().iter().filter(adds_up);
+        shards.map(Shard::swallowing_count).sum()
     }
 
     /// Shards of `live*` gauges that somebody deleted since the last call: Python's way to say that their process is dead.
