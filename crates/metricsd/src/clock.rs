@@ -6,7 +6,11 @@ use std::time::SystemTime;
 
 /// Unix seconds; 0 for a clock before 1970.
 pub(crate) fn unix_now() -> f64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0.0, |now| now.as_secs_f64())
+    unix_seconds(SystemTime::now())
+}
+
+/// A time in unix seconds; 0 for one before 1970.
+pub(crate) fn unix_seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
 }

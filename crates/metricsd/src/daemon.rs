@@ -5,17 +5,20 @@
 //!
 //! Locks are taken in this order: the work of collections, the books, the archive's state.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use metricsd_exporter::http::{Bytes, ScrapeRequest, ScrapeResponse};
 use metricsd_exporter::{Family, write_text, write_text_filtered};
-use metricsd_shard::Liveness;
+use metricsd_shard::{Identity, Liveness};
+use thiserror::Error;
 
 use crate::archive::{AppendError, Disk};
 use crate::books::{Books, Reconciled};
-use crate::clock::unix_now;
+use crate::clock::{unix_now, unix_seconds};
 use crate::collect::{Collected, Collector, Place, Process, Shard, Superseded, Terms};
 use crate::liveness::{Answers, Claim, LivenessWatch, Outlook, is_live, look};
 use crate::merge::Standing;
@@ -35,6 +38,23 @@ const LIVENESS_PATIENCE: Duration = Duration::from_millis(200);
 const NOT_RECONCILED: &str =
     "the state directory cannot be written yet, so totals would be shown lower than they are";
 
+/// How long a scrape waits until it is durable that gauges are no longer shown.
+const DISCARD_PATIENCE: Duration = Duration::from_millis(500);
+
+/// What could not be brought together.
+#[derive(Debug, Error)]
+pub enum ReconcileError {
+    /// Not everything that is there is known.
+    #[error("{trouble}")]
+    Directory {
+        /// Why.
+        trouble: String,
+    },
+    /// Too much waits because storage fails.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
 /// Collects on demand.
 #[derive(Debug)]
 pub struct Daemon {
@@ -46,6 +66,15 @@ pub struct Daemon {
 
 /// The books. Whoever keeps them holds the only lasting reference, so that he can close them.
 pub type SharedBooks = Arc<Mutex<Books<Disk>>>;
+
+/// What is known of the run before, for [`Work::reconcile`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unreconciled {
+    /// Files may have gone back to what was synced.
+    pub(crate) lost_power: bool,
+    /// There was a run before.
+    pub(crate) follows_a_run: bool,
+}
 
 /// What collections work on, one at a time.
 #[derive(Debug)]
@@ -60,6 +89,12 @@ pub(crate) struct Work {
     pub(crate) kept: ObservedState<'static>,
     /// Whether totals may be shown: what was known and what was there at the start are brought together, durably.
     pub(crate) is_reconciled: bool,
+    /// What [`Work::reconcile`] has to be told, until it could tell the books.
+    unreconciled: Option<Unreconciled>,
+    /// When processes ended, unix seconds, by their shards: as far as was seen, or by their files.
+    pub(crate) ended_at: HashMap<Identity, f64>,
+    /// A discard is on its way to the disk, longer than a scrape waits.
+    is_discarding: Arc<AtomicBool>,
     /// When the shards were read last.
     pub(crate) refreshed_at: Instant,
     sessions: Sessions,
@@ -91,6 +126,9 @@ impl Daemon {
             boot_id: boot_id(),
             kept: ObservedState::default(),
             is_reconciled: false,
+            unreconciled: None,
+            ended_at: HashMap::new(),
+            is_discarding: Arc::default(),
             refreshed_at: Instant::now(),
             sessions: Sessions::default(),
             telemetry,
@@ -164,35 +202,63 @@ impl Work {
         (collected, outcome.err().map(|err| one_sentence(&err)))
     }
 
-    /// Brings together what the books know and what is there. It counts after the next sync of the books.
+    /// Brings together what the books know and what is there, unless that has been done. It counts after the next sync of the books.
     ///
     /// # Errors
-    /// Too much waits for storage that fails.
+    /// The directory cannot be listed, or too much waits for storage that fails; to be tried again.
     pub(crate) fn reconcile(
         &mut self,
-        lost_power: bool,
-        follows_a_run: bool,
+        known: Unreconciled,
         now_unix_seconds: f64,
-    ) -> Result<Reconciled, AppendError> {
+    ) -> Result<Reconciled, ReconcileError> {
+        self.unreconciled = Some(known);
         // What is listed is there to stay, and what is not is gone for good, power cut or not.
         if let Err(err) = self.collector.directory().sync() {
             tracing::warn!(error = %err, "the names in the shard directory cannot be made durable");
         }
-        drop(self.refresh());
+        if let (_, Some(trouble)) = self.refresh() {
+            return Err(ReconcileError::Directory { trouble });
+        }
         // An empty directory has to be tested as well.
         self.follow();
+        self.note_ends(now_unix_seconds);
         let Some(books) = self.books.upgrade() else {
             return Ok(Reconciled::default());
         };
         let mut books = lock(&books);
-        if follows_a_run {
+        if known.follows_a_run {
             let state = books.shared_state();
             let state = state.read().unwrap_or_else(PoisonError::into_inner);
             self.collector
                 .mark_news(|identity| state.shard(identity).is_some());
         }
-        self.collector
-            .sight_all(|present| books.reconcile(present, lost_power, now_unix_seconds))
+        let found = self
+            .collector
+            .sight_all(|present| books.reconcile(present, known.lost_power, now_unix_seconds))?;
+        self.unreconciled = None;
+        Ok(found)
+    }
+
+    /// Tries again what could not be reconciled. True if nothing is left to tell the books.
+    pub(crate) fn reconcile_again(&mut self, now_unix_seconds: f64) -> bool {
+        let Some(known) = self.unreconciled else {
+            return true;
+        };
+        self.reconcile(known, now_unix_seconds).is_ok()
+    }
+
+    /// Shards without a writer at the start: their processes ended at the last change of their files, or later.
+    fn note_ends(&mut self, now_unix_seconds: f64) {
+        let answers = self.liveness.answers();
+        for shard in self.collector.shards() {
+            let identity = shard.identity();
+            let answer = answers.get(&identity);
+            let Some(times) = answer.and_then(|answer| answer.times) else {
+                continue;
+            };
+            let modified = unix_seconds(times.modified).min(now_unix_seconds);
+            self.ended_at.insert(identity, modified);
+        }
     }
 
     /// IDs of process files without a shard whose process is dead: procfs says so, it was in another boot, or its shards were
@@ -248,39 +314,51 @@ impl Work {
             now_unix_seconds: unix_now(),
         };
         let answers = self.liveness.answers();
+        let mut ended_at = std::mem::take(&mut self.ended_at);
         let shards = self.collector.shards().iter();
         let standings: Vec<Standing> = shards
-            .map(|shard| self.standing(shard, &answers, terms))
+            .map(|shard| self.standing(shard, &answers, terms, &mut ended_at))
             .collect();
-        let books = self.books.upgrade();
+        self.ended_at = ended_at;
+        let (books, is_discarding) = (self.books.clone(), Arc::clone(&self.is_discarding));
         self.collector
             .merge(collected, &standings, terms, &mut |superseded| {
-                books
-                    .as_ref()
-                    .is_some_and(|books| discard(books, superseded))
+                discard(&books, &is_discarding, superseded)
             });
     }
 
-    fn standing(&self, shard: &Shard, answers: &Answers, terms: Terms) -> Standing {
-        let Some(answer) = answers.get(&shard.identity()) else {
-            return Standing::Unknown;
-        };
-        let hides_live_gauges = answers
-            .idle_since(&shard.identity())
-            .is_some_and(|since| terms.hide(since.elapsed()));
-        match answer.liveness {
-            Liveness::Idle => Standing::Ended { hides_live_gauges },
-            Liveness::Unknown(_) => Standing::Unknown,
-            Liveness::Busy => {
+    fn standing(
+        &self,
+        shard: &Shard,
+        answers: &Answers,
+        terms: Terms,
+        ended_at: &mut HashMap<Identity, f64>,
+    ) -> Standing {
+        let identity = shard.identity();
+        match answers.get(&identity).map(|answer| answer.liveness) {
+            Some(Liveness::Idle) => {
+                let seen = || {
+                    let since = answers.idle_since(&identity);
+                    let ago = since.map_or(Duration::ZERO, |since| since.elapsed());
+                    terms.now_unix_seconds - ago.as_secs_f64()
+                };
+                let ended_at = *ended_at.entry(identity).or_insert_with(seen);
+                Standing::Ended {
+                    hides_live_gauges: terms.hide_ended_at(ended_at),
+                }
+            }
+            Some(Liveness::Busy) => {
+                ended_at.remove(&identity);
                 let process = self.collector.process_of(shard.name());
                 let claim = process.map(|process| Claim::new(process, process.pid_namespace));
-                match is_live(answer.liveness, claim.as_ref(), &self.outlook, look) {
+                match is_live(Liveness::Busy, claim.as_ref(), &self.outlook, look) {
                     true => Standing::Live,
                     false => Standing::Ended {
                         hides_live_gauges: false,
                     },
                 }
             }
+            Some(Liveness::Unknown(_)) | None => Standing::Unknown,
         }
     }
 
@@ -289,6 +367,10 @@ impl Work {
         let shards = self.collector.shards().iter();
         let shards = shards.map(|shard| (shard.name(), shard.identity().birth));
         self.sessions = Sessions::new(shards, self.collector.processes());
+        let shards = self.collector.shards().iter();
+        let present: HashSet<Identity> = shards.map(Shard::identity).collect();
+        self.ended_at
+            .retain(|identity, _| present.contains(identity));
         match self
             .liveness
             .follow(self.collector.directory(), self.collector.shards())
@@ -347,15 +429,42 @@ pub(crate) fn lock(books: &SharedBooks) -> MutexGuard<'_, Books<Disk>> {
     books.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes durable that gauges are no longer shown. False: it could not.
-fn discard(books: &SharedBooks, superseded: &[Superseded]) -> bool {
-    let mut books = lock(books);
-    let is_taken = superseded.iter().all(|gauge| {
-        books
-            .discard(&gauge.identity, gauge.kind.into(), &[&gauge.key])
-            .is_ok()
-    });
-    is_taken && books.sync().is_ok()
+/// Makes durable that gauges are no longer shown. False: it could not, or not in time; then they are still shown, and without them once
+/// it could. A scrape waits for a disk that is slow, but not for one that hangs.
+fn discard(
+    books: &Weak<Mutex<Books<Disk>>>,
+    is_discarding: &Arc<AtomicBool>,
+    superseded: &[Superseded],
+) -> bool {
+    let Some(books) = books.upgrade() else {
+        return false;
+    };
+    if is_discarding.swap(true, Ordering::AcqRel) {
+        return false;
+    }
+    let (superseded, is_over) = (superseded.to_vec(), Arc::clone(is_discarding));
+    let (done, is_done) = sync_channel(1);
+    let started = std::thread::Builder::new()
+        .name("discard".into())
+        .spawn(move || {
+            let is_durable = {
+                let mut books = lock(&books);
+                let is_taken = superseded.iter().all(|gauge| {
+                    let keys = [gauge.key.as_slice()];
+                    let kind = gauge.kind.into();
+                    books.discard(&gauge.identity, kind, &keys).is_ok()
+                });
+                is_taken && books.sync().is_ok()
+            };
+            drop(books);
+            is_over.store(false, Ordering::Release);
+            // Nobody waits any more if it took too long.
+            let _ = done.send(is_durable);
+        });
+    if started.is_err() {
+        is_discarding.store(false, Ordering::Release);
+    }
+    is_done.recv_timeout(DISCARD_PATIENCE).unwrap_or(false)
 }
 
 fn tally_shards(shards: &[Shard], answers: &[Option<Liveness>]) -> ShardTally {

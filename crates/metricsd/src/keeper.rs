@@ -9,9 +9,10 @@ mod sidecars;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use metricsd_shard::{Liveness, ShardFile, ShardName, original_of_retiring};
@@ -50,6 +51,9 @@ const LINGERING_MAX: usize = 4096;
 /// How long a shard is left alone that could not be retired for what is in it.
 const PUT_OFF: Duration = Duration::from_secs(30);
 
+/// The same for one whose directory or journal failed.
+const FAILED_PUT_OFF: Duration = Duration::from_secs(2);
+
 /// How long a shard whose file is somewhere else is waited for before it counts as missing.
 const ELSEWHERE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -61,6 +65,15 @@ const REST_MAX: Duration = Duration::from_secs(30);
 /// How long nothing may have failed before that is said: longer than the archive waits until it tries something again.
 const WORKS_AGAIN_AFTER: Duration = Duration::from_secs(15);
 
+/// Retired writers whose sidecars are looked for at a time.
+const WRITERS_MAX: usize = 10_000;
+
+/// How long a stop waits for the last records.
+const STOP_PATIENCE: Duration = Duration::from_millis(700);
+
+/// How often it is looked for shards that have been missing for too long.
+const FORGET_INTERVAL: Duration = Duration::from_secs(3600);
+
 /// Different sentences that are remembered as told.
 const TOLD_MAX: usize = 256;
 
@@ -71,7 +84,8 @@ pub type AtStep = Arc<dyn Fn(Step) + Send + Sync>;
 #[derive(Debug)]
 pub struct Keeper {
     stop: Sender<()>,
-    thread: Option<JoinHandle<()>>,
+    is_stopping: Arc<AtomicBool>,
+    is_done: Receiver<()>,
 }
 
 impl Keeper {
@@ -86,33 +100,48 @@ impl Keeper {
         at_step: AtStep,
     ) -> io::Result<Keeper> {
         let (stop, stopped) = channel();
+        let (done, is_done) = channel();
+        let is_stopping = Arc::new(AtomicBool::new(false));
         let mut rounds = Rounds::new(daemon, books, retirement, at_step);
-        let thread = std::thread::Builder::new()
+        rounds.is_stopping = Arc::clone(&is_stopping);
+        std::thread::Builder::new()
             .name("keeper".into())
             .spawn(move || {
                 while stopped.recv_timeout(TURN_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                    rounds.turn();
+                    // Whatever it is, a directory without retirement is worse than a turn without an end.
+                    if catch_unwind(AssertUnwindSafe(|| rounds.turn())).is_err() {
+                        rounds.counts.errors.add(StateOp::Damage);
+                        tracing::error!(
+                            "a turn of keeping the books failed; the next one begins anew"
+                        );
+                    }
                 }
                 rounds.close();
+                let _ = done.send(());
             })?;
         Ok(Keeper {
             stop,
-            thread: Some(thread),
+            is_stopping,
+            is_done,
         })
     }
 
-    /// Notes everything a last time, closes the books and ends the thread.
-    pub fn stop(mut self) {
+    /// Notes everything a last time, closes the books and ends the thread. A disk that hangs is not waited for: the next start
+    /// takes this stop for a crash.
+    pub fn stop(self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
         let _ = self.stop.send(());
-        if let Some(thread) = self.thread.take() {
-            // A panic in there has been reported by its hook; the next start takes this run for a crash.
-            let _ = thread.join();
+        if self.is_done.recv_timeout(STOP_PATIENCE).is_err() {
+            tracing::error!(
+                "the last state was not written in time; the next start takes this stop for a crash"
+            );
         }
     }
 }
 
 /// What the thread works on.
 struct Rounds {
+    is_stopping: Arc<AtomicBool>,
     daemon: Arc<Daemon>,
     books: SharedBooks,
     retirement: RetirementSettings,
@@ -127,6 +156,7 @@ struct Rounds {
     noted_at: Instant,
     expired_at: Instant,
     swept_at: Instant,
+    forgot_at: Instant,
     /// The state directory failed: it is left alone until then.
     rest: Option<(Instant, Duration)>,
     /// When the state directory failed last, until that is taken back.
@@ -147,6 +177,7 @@ impl Rounds {
         let now = Instant::now();
         let delay = retirement.after.unwrap_or_default();
         Rounds {
+            is_stopping: Arc::default(),
             daemon,
             books,
             retirement,
@@ -162,6 +193,7 @@ impl Rounds {
             noted_at: now,
             expired_at: now,
             swept_at: now,
+            forgot_at: now,
             rest: None,
             failed_at: None,
             told: HashSet::new(),
@@ -208,7 +240,8 @@ impl Rounds {
         if self.daemon.work().is_reconciled {
             return true;
         }
-        let is_synced = !self.is_resting() && self.sync();
+        let is_told = !self.is_resting() && self.daemon.work().reconcile_again(unix_now());
+        let is_synced = is_told && self.sync();
         self.daemon.work().is_reconciled = is_synced;
         self.publish();
         is_synced
@@ -222,6 +255,7 @@ impl Rounds {
         let everything = self.noted_at.elapsed() >= NOTE_INTERVAL;
         let noted = self.note(&mut work.collector, !everything);
         if everything {
+            self.counts.swallowed_increments = work.collector.swallowing_count() as u64;
             self.noted_at = Instant::now();
         }
         noted
@@ -311,6 +345,12 @@ impl Rounds {
                 Err(err) => trouble = Some(err),
             }
         }
+        for shard in &marked_dead {
+            // It was deleted by name and is not open here any more: it does not come back.
+            if let Err(err) = books.unlinked(shard.identity_key()) {
+                trouble = Some(err);
+            }
+        }
         drop(books);
         drop(work);
         if let Some(err) = trouble {
@@ -324,6 +364,9 @@ impl Rounds {
             return;
         }
         for _ in 0..GROUPS_MAX {
+            if self.is_stopping.load(Ordering::Relaxed) {
+                return;
+            }
             let Some((mut shelf, candidates)) = self.choose() else {
                 return;
             };
@@ -376,8 +419,16 @@ impl Rounds {
             .sum();
         self.counts.retired_shards += outcome.lingering.len() as u64;
         for one in &outcome.lingering {
-            self.retired_writers
-                .insert(one.candidate().origin.writer.to_string());
+            let candidate = one.candidate();
+            let original =
+                original_of_retiring(&candidate.file_name).unwrap_or(&candidate.file_name);
+            let writer = ShardName::parse(original)
+                .ok()
+                .and_then(|name| name.writer_id());
+            // Python's have no sidecar.
+            if let Some(writer) = writer.filter(|_| self.retired_writers.len() < WRITERS_MAX) {
+                self.retired_writers.insert(writer.to_string());
+            }
         }
         self.lingering.extend(outcome.lingering);
         absorbed
@@ -436,6 +487,13 @@ impl Rounds {
         match tended {
             Ok(_) => self.say_if_it_works_again(),
             Err(err) => self.storage_failed(&err),
+        }
+        if self.forgot_at.elapsed() >= FORGET_INTERVAL {
+            self.forgot_at = Instant::now();
+            let forgotten = lock(&self.books).forget_old(unix_now());
+            if let Err(err) = forgotten {
+                self.append_failed(&err);
+            }
         }
         let oddities = lock(&self.books).take_oddities();
         for oddity in oddities {
@@ -499,13 +557,13 @@ impl Rounds {
         for PutOff { candidate, why } in shards {
             match why {
                 // These are found out about anew by the next question or listing.
-                Why::Busy
-                | Why::Unknown
-                | Why::Changed
-                | Why::Renamed
-                | Why::Discarded
-                | Why::Failed => {}
-                Why::Damaged(_) | Why::Linked => {
+                Why::Busy | Why::Unknown | Why::Changed | Why::Renamed => {}
+                // For a moment, so that others have their turn.
+                Why::Failed => {
+                    let until = Instant::now() + FAILED_PUT_OFF;
+                    self.put_off.insert(candidate.identity, until);
+                }
+                Why::Damaged(_) | Why::Linked | Why::Discarded => {
                     tracing::debug!(
                         shard = candidate.file_name,
                         why = why.as_str(),
@@ -571,6 +629,7 @@ impl Rounds {
             let state = books.shared_state();
             let state = state.read().unwrap_or_else(PoisonError::into_inner);
             self.counts.archived_series = state.keys().len() as u64;
+            self.counts.journal_len_bytes = books.journal_len_bytes();
         }
         let mut work = self.daemon.work();
         let mode = work.liveness.mode();

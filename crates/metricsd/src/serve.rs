@@ -17,7 +17,7 @@ use crate::archive::{self, OpenReport};
 use crate::books::{Books, Reconciled};
 use crate::clock::unix_now;
 use crate::collect::{Collector, Locking};
-use crate::daemon::{Daemon, SharedBooks, lock};
+use crate::daemon::{Daemon, SharedBooks, Unreconciled, lock};
 use crate::directory::{DirectoryError, ShardDirectory};
 use crate::keeper::{AtStep, Keeper};
 use crate::liveness::LivenessWatch;
@@ -270,7 +270,12 @@ fn reconcile(
 ) {
     let mut work = daemon.work();
     let follows_a_run = report.previous.is_some();
-    match work.reconcile(report.may_have_lost_power(), follows_a_run, unix_now()) {
+    let lost_power = report.may_have_lost_power();
+    let known = Unreconciled {
+        lost_power,
+        follows_a_run,
+    };
+    match work.reconcile(known, unix_now()) {
         Ok(found) => {
             kept.declared_resets += found.declared as u64;
             kept.writer_resets += found.resets as u64;
@@ -284,7 +289,19 @@ fn reconcile(
                 Ok(()) => work.is_reconciled = true,
                 Err(err) => {
                     kept.errors.add(StateOp::Storage(err.operation));
-                    tracing::error!(error = %one_sentence(&err), "the state directory cannot be written; nothing merged is shown until it can");
+                    // To forget what is settled changes no total; anything else has to be durable before it shows.
+                    let forgets_only = Reconciled {
+                        forgotten: found.forgotten,
+                        entombed: found.entombed,
+                        ..Reconciled::default()
+                    };
+                    work.is_reconciled = found == forgets_only && !lost_power;
+                    let served = if work.is_reconciled {
+                        "totals are exact, and retirement waits until it can"
+                    } else {
+                        "nothing merged is shown until it can"
+                    };
+                    tracing::error!(error = %one_sentence(&err), "the state directory cannot be written; {served}");
                 }
             }
         }

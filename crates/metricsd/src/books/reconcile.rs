@@ -24,7 +24,9 @@ pub struct Reconciled {
     pub returned: usize,
     /// Shards that are gone although nobody here removed them. What was last noted of them stays counted.
     pub missing: usize,
-    /// Shards that will never come back and are forgotten: their unlink is durable, or they are missing for too long.
+    /// Absorbed shards that are gone: most likely deleted by the last daemon, and remembered all the same.
+    pub entombed: usize,
+    /// Shards that were missing for so long that they are forgotten.
     pub forgotten: usize,
     /// Values of `live*` gauges that went with missing shards.
     pub discarded: usize,
@@ -128,8 +130,11 @@ impl<S: Storage> Books<S> {
                 found.missing += 1;
             }
             Some(Phase::Absorbed) => {
-                self.unlinked(identity)?;
-                found.forgotten += 1;
+                // Deleted by us, it seems. But a directory that is not mounted at the moment looks the same, and a file that comes
+                // back with it must not count again.
+                let ended_at = ended_at.unwrap_or(now_unix_seconds);
+                self.entomb(identity, ended_at)?;
+                found.entombed += 1;
             }
             Some(Phase::Missing) => {
                 let is_old = |at: f64| now_unix_seconds - at >= TOMBSTONE_SECONDS;

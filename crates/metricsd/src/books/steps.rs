@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 
 use super::draft::{Draft, Held, View};
-use super::{Books, Noted, SightedEntry, Sighting};
-use crate::archive::{AppendError, Entry, IdentityKey, KeyId, Phase, Record, Storage};
+use super::{Books, Noted, SightedEntry, Sighting, TOMBSTONE_SECONDS};
+use crate::archive::{AppendError, Entry, IdentityKey, KeyId, Known, Phase, Record, Storage};
 
 /// Entries in one high-water record. An entry has at most 22 bytes, so a record of them stays far below what a frame may have.
 const ENTRIES_PER_RECORD: usize = 50_000;
@@ -209,12 +209,43 @@ impl<S: Storage> Books<S> {
         let keys = keys.unwrap_or_default();
         let discarded = keys.len();
         self.append_discard(identity, keys)?;
+        self.entomb(identity, now_unix_seconds)?;
+        Ok(discarded)
+    }
+
+    /// What is known of the shard goes to the archive, and it is remembered, should it come back.
+    pub(super) fn entomb(
+        &mut self,
+        identity: &IdentityKey,
+        ended_at_unix_seconds: f64,
+    ) -> Result<(), AppendError> {
         self.archive.append(Record::Missing {
             identity: identity.clone(),
-            at_unix_seconds: now_unix_seconds,
+            at_unix_seconds: ended_at_unix_seconds,
         })?;
         self.amend(identity, Draft::miss);
-        Ok(discarded)
+        Ok(())
+    }
+
+    /// Forgets shards that have been missing for too long to be waited for. Says how many.
+    ///
+    /// # Errors
+    /// Too much waits because storage fails.
+    pub fn forget_old(&mut self, now_unix_seconds: f64) -> Result<usize, AppendError> {
+        let old: Vec<IdentityKey> = {
+            let state = self.archive.state();
+            let is_old = |known: &Known| {
+                let ended_at = known.ended_at_unix_seconds();
+                known.phase() == Phase::Missing
+                    && ended_at.is_some_and(|at| now_unix_seconds - at >= TOMBSTONE_SECONDS)
+            };
+            let shards = state.shards().filter(|(_, known)| is_old(known));
+            shards.map(|(identity, _)| identity.clone()).collect()
+        };
+        for identity in &old {
+            self.unlinked(identity)?;
+        }
+        Ok(old.len())
     }
 
     /// What entries of a shard hold; new series get their numbers.

@@ -66,7 +66,8 @@ impl Terms {
         matches!(self.dead_gauges, DeadGauges::For(_))
     }
 
-    fn hide_ended_at(&self, ended_at_unix_seconds: f64) -> bool {
+    /// Whether `live*` gauges of a process that ended then are no longer served.
+    pub(crate) fn hide_ended_at(&self, ended_at_unix_seconds: f64) -> bool {
         let seconds = (self.now_unix_seconds - ended_at_unix_seconds).max(0.0);
         self.hide(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO))
     }

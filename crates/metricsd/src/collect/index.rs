@@ -15,9 +15,10 @@ use metricsd_shard::{
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::shard::{Place, Shard};
+use super::shard::{Correction, Place, Shard};
 use crate::archive::{Phase, State};
 use crate::directory::ListedName;
+use crate::merge::KeyId;
 use crate::sentence::one_sentence;
 
 /// No file has this inode number, so a name that carries it is opened again at the next listing.
@@ -127,6 +128,24 @@ impl Index {
     /// Whether some shard's file has no name here, so that its fate depends on more than the directory's times.
     pub(super) fn has_nameless(&self) -> bool {
         !self.nameless.is_empty()
+    }
+
+    /// The keys of every shard, of those that were marked dead as well, for a new catalog. What was made of keys is forgotten.
+    pub(super) fn keys_for_compaction(&mut self) -> impl Iterator<Item = &mut KeyId> {
+        self.shards
+            .iter_mut()
+            .chain(&mut self.marked_dead)
+            .flat_map(|shard| {
+                shard.correction = Correction::default();
+                shard.discarded.clear();
+                shard.keys.iter_mut()
+            })
+    }
+
+    /// How many keys they are.
+    pub(super) fn key_count(&self) -> usize {
+        let shards = self.shards.iter().chain(&self.marked_dead);
+        shards.map(|shard| shard.keys.len()).sum()
     }
 
     /// Shards of `live*` gauges that were deleted since the last call.
@@ -405,6 +424,7 @@ impl Index {
         let renamed = shard.file_name != name;
         shard.place = Place::Named;
         shard.is_adopted = false;
+        shard.is_spent = false;
         shard.file_name = name.to_owned();
         shard.name = parsed;
         renamed
@@ -473,7 +493,7 @@ fn fate(shard: &Shard, last: bool, state: Option<&State>) -> Fate {
             Fate::LookedFor
         };
     };
-    let is_settled = !shard.is_adopted
+    let is_settled = shard.is_spent
         && state
             .shard(&shard.identity_key)
             .is_some_and(|known| known.phase() != Phase::Seen);

@@ -16,7 +16,7 @@ mod sources;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use metricsd_exporter::Family;
 use metricsd_shard::file_system_supports_leases;
@@ -74,6 +74,9 @@ pub struct Collector {
     plan: Plan,
     /// Something that the plan rests on has changed.
     is_plan_stale: bool,
+    planned_at: Instant,
+    /// A shard was taken in again that nobody follows yet.
+    has_adopted: bool,
     /// What the archive knows; none: there is no archive, and what is gone is forgotten.
     state: Option<Arc<RwLock<State>>>,
     archived: Archived,
@@ -141,6 +144,8 @@ impl Collector {
             catalog,
             plan,
             is_plan_stale: true,
+            planned_at: Instant::now(),
+            has_adopted: false,
             state: None,
             archived: Archived::default(),
             planned_shape: None,
@@ -231,8 +236,11 @@ impl Collector {
             }
         };
         let read = self.read_shards(answers, now);
+        self.find_spent(answers);
         let collected = Collected {
-            sources_changed: sources_changed || read.files_replaced,
+            sources_changed: sources_changed
+                || read.files_replaced
+                || std::mem::take(&mut self.has_adopted),
             at_rest_count: read.at_rest_count,
             ..Collected::default()
         };

@@ -72,6 +72,8 @@ pub struct Shard {
     pub(super) place: Place,
     /// Taken in again after the archive had all of it, because a writer still had it.
     pub(super) is_adopted: bool,
+    /// It has no name, nobody writes it, and at the last reading it held exactly what the archive has of it.
+    pub(super) is_spent: bool,
     /// Found at start, and nobody watched it while its process lived.
     pub(super) is_news: bool,
     pub(super) standing: Standing,
@@ -117,6 +119,7 @@ impl Shard {
             identity_key: identity_key(&file.identity()),
             place: Place::Named,
             is_adopted: false,
+            is_spent: false,
             is_news: false,
             standing: Standing::Unknown,
             discarded: Vec::new(),
@@ -249,6 +252,16 @@ impl Shard {
     pub(super) fn swallowing_count(&self) -> usize {
         let swallows = |value: &&f64| swallows_increments(**value);
         self.values.iter().filter(swallows).count()
+    }
+
+    /// Whether the archive took it over before and it was taken in again for a late writer.
+    pub fn is_adopted(&self) -> bool {
+        self.is_adopted
+    }
+
+    /// Whether it only waits to be taken out of the index.
+    pub fn is_spent(&self) -> bool {
+        self.is_spent
     }
 
     /// How many entries it has.

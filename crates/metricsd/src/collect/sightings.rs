@@ -101,6 +101,7 @@ impl Collector {
     pub fn adopt(&mut self, name: ShardName, file_name: String, file: Arc<ShardFile>) {
         self.index.adopt(name, file_name, file);
         self.is_plan_stale = true;
+        self.has_adopted = true;
     }
 
     /// From now on shards that are there and that the archive does not know are news: nobody watched them while they were written.

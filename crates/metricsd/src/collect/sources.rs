@@ -3,17 +3,22 @@
 //! Invariant: what the archive has of a shard and what is subtracted from that shard come from one state, under one lock; a gauge
 //! that is no longer shown is durably discarded before the first plan without it. Must not touch files.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 
-use metricsd_shard::FileKind;
+use metricsd_shard::{FileKind, Liveness};
 
 use super::archived::Archived;
 use super::index::Index;
-use super::shard::Correction;
+use super::shard::{Correction, Place, Shard};
 use super::{Collected, Collector, Terms, UNUSED_KEYS_MAX, read};
-use crate::archive::{IdentityKey, Phase, Record, SeriesKind, State};
+use crate::archive::{Exact, IdentityKey, KeyId as SeriesId, Phase, Record, SeriesKind, State};
+use crate::liveness::Answers;
 use crate::merge::{Findings, KeyId, LiveFirst, Plan, Reading, Standing};
+
+/// How often it is looked whether gauges of the ended are old enough to be hidden.
+const HIDING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A gauge of an ended process that is not shown any more, for good: a live one has set the series since.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +58,9 @@ impl Collector {
             self.is_plan_stale |= shard.standing != now;
             shard.standing = now;
         }
-        self.is_plan_stale |= terms.depend_on_time();
+        // What is hidden after a time is hidden within a second of it.
+        self.is_plan_stale |=
+            terms.depend_on_time() && self.planned_at.elapsed() >= HIDING_INTERVAL;
         let state = self.state.clone();
         let mut live_first = LiveFirst::Apply;
         loop {
@@ -78,6 +85,7 @@ impl Collector {
                 }
                 self.is_plan_stale = live_first == LiveFirst::Defer;
                 self.planned_shape = state.map(State::shape_revision);
+                self.planned_at = Instant::now();
             }
             self.plan
                 .merge(readings(&self.archived, &self.index, state));
@@ -110,6 +118,55 @@ impl Collector {
             };
             state.apply(&record, &mut Vec::new());
         }
+    }
+
+    /// Finds the shards without a name that can be taken out of the index: nobody writes them, and they hold exactly what the archive
+    /// has of them.
+    pub(super) fn find_spent(&mut self, answers: &Answers) {
+        if !self.index.has_nameless() {
+            return;
+        }
+        let state = self.state.clone();
+        let Some(state) = state.as_deref().map(read) else {
+            return;
+        };
+        let spent: Vec<bool> = self
+            .index
+            .shards()
+            .iter()
+            .map(|shard| {
+                let is_busy = answers
+                    .get(&shard.identity)
+                    .is_some_and(|answer| answer.liveness == Liveness::Busy);
+                shard.place != Place::Named && !is_busy && self.adds_nothing(shard, &state)
+            })
+            .collect();
+        for (shard, is_spent) in self.index.shards_mut().iter_mut().zip(spent) {
+            shard.is_spent = is_spent;
+        }
+    }
+
+    /// Whether the archive has everything that a shard held at the last reading.
+    fn adds_nothing(&self, shard: &Shard, state: &State) -> bool {
+        let known = state.shard(&shard.identity_key);
+        let Some(known) = known.filter(|known| known.phase() != Phase::Seen) else {
+            return false;
+        };
+        let kind = SeriesKind::from(shard.name.kind);
+        if kind.is_gauge() {
+            return true;
+        }
+        let mut held: HashMap<SeriesId, Exact> = HashMap::new();
+        for entry in shard.entries(&self.catalog) {
+            match state.keys().find(kind, entry.key) {
+                Some(series) => held.entry(series).or_default().add(entry.value),
+                // The archive has never heard of it.
+                None if entry.value == 0.0 => {}
+                None => return false,
+            }
+        }
+        held.iter()
+            .all(|(series, sum)| known.contribution(*series, sum).is_zero())
     }
 
     /// One reading for each source of the plan, in its order.
@@ -154,23 +211,12 @@ impl Collector {
     }
 
     fn compact_catalog(&mut self) {
-        let of_shards: usize = self
-            .index
-            .shards()
-            .iter()
-            .map(|shard| shard.keys.len())
-            .sum();
-        let in_use = of_shards + self.archived.key_count();
+        let in_use = self.index.key_count() + self.archived.key_count();
         let unused = self.catalog.len().saturating_sub(in_use);
         if unused <= UNUSED_KEYS_MAX || unused <= in_use {
             return;
         }
-        let keys = self.index.shards_mut().iter_mut().flat_map(|shard| {
-            // Made anew with the next plan.
-            shard.correction = Correction::default();
-            shard.discarded.clear();
-            shard.keys.iter_mut()
-        });
+        let keys = self.index.keys_for_compaction();
         self.catalog
             .compact(keys.chain(self.archived.keys_mut()), &self.policy);
     }

@@ -1,18 +1,22 @@
 //! Which shards are retired next.
 //!
-//! Invariant: none that a lease did not say nobody writes, none that is damaged, and none while the path leads nowhere. Must not
-//! change anything.
+//! Invariant: none that a lease did not say nobody writes, none that is damaged (one that was never begun is not), and none while
+//! the path leads nowhere. Must not change anything.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use metricsd_shard::{Identity, Liveness, ShardFile};
+use metricsd_shard::{Damage, Identity, Liveness, ShardFile};
 
 use super::Rounds;
 use crate::clock::unix_now;
 use crate::collect::{Place, Shard};
+use crate::daemon::lock;
 use crate::liveness::{LivenessMode, LivenessWatch};
 use crate::retire::{Candidate, ShardShelf, Shelf};
+
+/// The one defect that is no reason to keep a file.
+const EMPTY: Damage = Damage::Empty;
 
 impl Rounds {
     /// The next group and the directory that it is in; none if nothing is due.
@@ -53,8 +57,12 @@ impl Rounds {
         let candidates: Vec<_> = ended
             .iter()
             .take(due_count)
-            .filter_map(|(_, shard)| {
+            .filter_map(|(since, shard)| {
+                let seen = time - now.duration_since(*since).as_secs_f64();
+                let ended_at = work.ended_at.get(&shard.identity()).copied();
                 Some(Candidate {
+                    ended_at_unix_seconds: ended_at.unwrap_or(seen),
+                    is_adopted: shard.is_adopted(),
                     identity: shard.identity_key().clone(),
                     file: work.collector.file(shard)?,
                     file_name: shard.file_name().to_owned(),
@@ -81,8 +89,21 @@ impl Rounds {
 
     fn may_be_retired(&self, shard: &Shard) -> bool {
         matches!(shard.place(), Place::Named | Place::Deleted)
-            && shard.defect_reason().is_none()
+            && !shard.is_spent()
+            && (shard.defect_reason().is_none() || self.never_began(shard))
             && !self.put_off.contains_key(shard.identity_key())
+    }
+
+    /// Whether its writer died before it had written anything. What was emptied later is another matter: what it held is known.
+    fn never_began(&self, shard: &Shard) -> bool {
+        if shard.defect_reason() != Some(EMPTY.reason()) {
+            return false;
+        }
+        let state = lock(&self.books).shared_state();
+        let state = state.read().unwrap_or_else(PoisonError::into_inner);
+        state.shard(shard.identity_key()).is_none_or(|known| {
+            known.last_known().next().is_none() && known.gauges().next().is_none()
+        })
     }
 }
 

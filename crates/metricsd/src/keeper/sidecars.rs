@@ -27,8 +27,10 @@ impl Rounds {
         if !work.collector.is_at_home() {
             return;
         }
-        for id in work.ended_sidecars(&self.retired_writers) {
-            self.retired_writers.remove(&id);
+        let ended = work.ended_sidecars(&self.retired_writers);
+        // Those that are not among them have no sidecar, or shards that are to be retired yet, which brings them here again.
+        self.retired_writers.clear();
+        for id in ended {
             if let Err(err) = remove(work.collector.directory(), &id) {
                 tracing::debug!(id, error = %err, "the process file of an ended session cannot be removed");
             }

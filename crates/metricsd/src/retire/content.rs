@@ -22,7 +22,10 @@ impl<'a> Content<'a> {
     /// Takes the bytes of a shard apart.
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Content<'a>, Damage> {
         let parsed = parse_from(bytes, HEADER_LEN_BYTES);
-        if let Some(damage) = parsed.damage {
+        // A writer that died before it began has left nothing, which is all there is to know.
+        if let Some(damage) = parsed.damage
+            && damage != Damage::Empty
+        {
             return Err(damage);
         }
         let entry = |entry: &metricsd_shard::Entry<'a>| {

@@ -124,7 +124,8 @@ impl<H: Shelf, S: Storage> Group<'_, H, S> {
         let was_absorbed = read(&self.state)
             .shard(&candidate.identity)
             .is_some_and(|known| known.phase() == Phase::Absorbed);
-        match candidate.origin.kind.is_live_gauge() && !was_absorbed {
+        let is_known = was_absorbed || candidate.is_adopted;
+        match candidate.origin.kind.is_live_gauge() && !is_known {
             true => Err(Why::Discarded),
             false => Ok(()),
         }
@@ -191,8 +192,10 @@ impl<H: Shelf, S: Storage> Group<'_, H, S> {
         // A daemon that was killed after it had absorbed this shard, or a round that came so far.
         let is_absorbed = content.is_absorbed(&read(&self.state), &candidate.identity, kind);
         if !is_absorbed {
-            let appended =
-                lock(self.books).absorb(&content.sighting(candidate), self.now_unix_seconds);
+            let appended = lock(self.books).absorb(
+                &content.sighting(candidate),
+                candidate.ended_at_unix_seconds,
+            );
             if let Err(source) = appended {
                 self.outcome.troubles.push(Trouble::Append {
                     file_name: candidate.file_name.clone(),

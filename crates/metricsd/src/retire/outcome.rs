@@ -21,6 +21,10 @@ pub struct Candidate<F> {
     pub origin: Origin,
     /// When the file was made, unix seconds, where that is known: what its series count from.
     pub birth_unix_seconds: Option<f64>,
+    /// When its process ended, unix seconds, as far as was seen: how long its gauges are kept counts from then.
+    pub ended_at_unix_seconds: f64,
+    /// The archive had it before, and it was taken in again for a late writer: that its name is gone says nothing.
+    pub is_adopted: bool,
 }
 
 /// A shard that is served on.

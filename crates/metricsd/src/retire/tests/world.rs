@@ -101,6 +101,8 @@ impl World {
                 file: File { open, inode },
                 file_name,
                 birth_unix_seconds: Some(NOW - 100.0),
+                ended_at_unix_seconds: NOW,
+                is_adopted: false,
             }
         };
         self.shards.names().into_iter().map(candidate).collect()
@@ -266,10 +268,12 @@ impl Daemon {
         state.shard(identity).map(|known| known.phase())
     }
 
+    /// How many shards the archive takes to exist; it may remember others that are gone.
     pub(super) fn known_count(&self) -> usize {
         let state = self.books.lock().unwrap().shared_state();
         let state = state.read().unwrap();
-        state.shards().count()
+        let shards = state.shards().map(|(_, known)| known.phase());
+        shards.filter(|phase| *phase != Phase::Missing).count()
     }
 }
 

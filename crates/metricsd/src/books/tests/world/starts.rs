@@ -200,8 +200,8 @@ impl World {
                     }
                 }
                 (false, Step::Absorbed) => {
-                    expected.forgotten += 1;
-                    self.forgets(at);
+                    expected.entombed += 1;
+                    self.files[at].noted.as_mut().unwrap().step = Step::Missing;
                 }
                 (false, Step::Missing) => {
                     if self.now - written.ended_at >= TOMBSTONE_SECONDS {
