@@ -90,13 +90,19 @@ pub fn check_series(series: &Series) -> Result<(), BadName> {
 }
 
 /// Check the names of one label set, which need not be sorted.
-pub fn check_labels(labels: &[(String, String)]) -> Result<(), BadName> {
+pub fn check_labels<S: AsRef<str>>(labels: &[(S, S)]) -> Result<(), BadName> {
     for (index, (name, _)) in labels.iter().enumerate() {
+        let name = name.as_ref();
         if !is_legal_label_name(name) {
-            return Err(BadName::Label { name: name.clone() });
+            return Err(BadName::Label {
+                name: name.to_owned(),
+            });
         }
-        if labels[..index].iter().any(|(earlier, _)| earlier == name) {
-            return Err(BadName::DuplicateLabel { name: name.clone() });
+        let earlier = &labels[..index];
+        if earlier.iter().any(|(earlier, _)| earlier.as_ref() == name) {
+            return Err(BadName::DuplicateLabel {
+                name: name.to_owned(),
+            });
         }
     }
     Ok(())

@@ -189,6 +189,16 @@ impl Policy {
         sample: &str,
         labels: &[(String, String)],
     ) -> Result<(), Refusal> {
+        self.judge_pairs(family, sample, labels)
+    }
+
+    /// As [`Policy::judge`], for labels that are owned or borrowed.
+    pub(crate) fn judge_pairs<S: AsRef<str>>(
+        &self,
+        family: &str,
+        sample: &str,
+        labels: &[(S, S)],
+    ) -> Result<(), Refusal> {
         for name in [family, sample] {
             if !is_legal_metric_name(name) {
                 return Err(Refusal::BadName {
@@ -205,14 +215,15 @@ impl Policy {
             detail: bad.to_string(),
         })?;
         for (label, value) in labels {
+            let (label, value) = (label.as_ref(), value.as_ref());
             if self.forbidden_labels.contains(label) {
                 return Err(Refusal::ForbiddenLabel {
-                    label: label.clone(),
+                    label: label.to_owned(),
                 });
             }
             if value.len() > self.limits.label_value_bytes {
                 return Err(Refusal::LabelTooLong {
-                    label: label.clone(),
+                    label: label.to_owned(),
                     len_bytes: value.len(),
                     limit_bytes: self.limits.label_value_bytes,
                 });

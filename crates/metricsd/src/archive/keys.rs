@@ -33,8 +33,8 @@ pub struct KeyTable {
 }
 
 /// Two random words: what hashes to the same place cannot be known outside, where labels come from.
-#[derive(Clone, Copy)]
-struct Seed(u64, u64);
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seed(u64, u64);
 
 impl Default for Seed {
     fn default() -> Seed {
@@ -183,7 +183,7 @@ impl KeyTable {
     }
 
     /// All bytes of keys.
-    pub(super) fn byte_count(&self) -> usize {
+    pub(crate) fn byte_count(&self) -> usize {
         self.bytes.len()
     }
 
@@ -249,18 +249,24 @@ impl KeyTable {
         }
     }
 
+    fn hash(&self, kind: u8, raw: &[u8]) -> u64 {
+        self.seed.hash(kind, raw)
+    }
+}
+
+impl Seed {
     /// Multiplies 16 bytes at a time into one word. A million keys are hashed at a start, and the standard hasher alone would
     /// take a third of the time that a start may take.
-    fn hash(&self, kind: u8, raw: &[u8]) -> u64 {
-        let mut mixed = self.seed.0 ^ ((raw.len() as u64) << 8 | u64::from(kind));
+    pub(crate) fn hash(self, kind: u8, raw: &[u8]) -> u64 {
+        let mut mixed = self.0 ^ ((raw.len() as u64) << 8 | u64::from(kind));
         let (blocks, rest) = raw.as_chunks::<16>();
         for block in blocks {
-            mixed = multiply_block(*block, self.seed.1, mixed);
+            mixed = multiply_block(*block, self.1, mixed);
         }
         let mut last = [0; 16];
         last[..rest.len()].copy_from_slice(rest);
-        mixed = multiply_block(last, self.seed.1, mixed);
-        multiply(mixed ^ self.seed.0, self.seed.1)
+        mixed = multiply_block(last, self.1, mixed);
+        multiply(mixed ^ self.0, self.1)
     }
 }
 

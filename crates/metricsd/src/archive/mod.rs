@@ -45,6 +45,7 @@ pub use format::{FORMAT_VERSION, VERSIONS_UNDERSTOOD};
 pub use gauges::{Ended, EndedGauges, EndedValue};
 pub use judge::FileStretch;
 pub use keys::KeyTable;
+pub(crate) use keys::Seed;
 pub use known::{Known, Phase};
 pub use model::{
     Fold, IDENTITY_LEN_MAX_BYTES, IdentityError, IdentityKey, KeyId, SeriesKey, SeriesKind,

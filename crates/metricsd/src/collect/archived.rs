@@ -95,6 +95,12 @@ impl Archived {
     /// Gives new series their numbers in the catalog.
     pub(super) fn intern(&mut self, state: &State, catalog: &mut Catalog, policy: &Policy) {
         let known = self.catalog_keys.len();
+        // At a start all are new.
+        if known == 0 {
+            let keys = state.keys();
+            catalog.reserve(keys.len(), keys.byte_count());
+            self.catalog_keys.reserve(keys.len());
+        }
         let new = (known..state.keys().len()).filter_map(|index| u32::try_from(index).ok());
         for index in new {
             // A number whose name was lost stands for no series; it keeps its place.

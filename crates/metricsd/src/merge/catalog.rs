@@ -6,13 +6,13 @@
 //! touch: I/O, the clock, logging.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::sync::Arc;
 
 use metricsd_shard::Key;
 
 use super::bound::parse_bound;
+use super::label_set;
+use super::spelling::Plain;
+use super::table::Table;
 use crate::policy::{Policy, Refusal};
 
 /// Label names and values, sorted by name.
@@ -59,37 +59,54 @@ pub(super) struct Facts {
     pub(super) refusal: Option<Box<Refusal>>,
 }
 
+/// The names in a key and its help, by their numbers.
+#[derive(Debug, Clone, Copy)]
+struct Names {
+    family: u32,
+    family_spelling: u32,
+    sample: u32,
+    sample_spelling: u32,
+    help: u32,
+}
+
 /// All keys in use.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    ids: HashMap<Arc<[u8]>, KeyId>,
-    spellings: Vec<Arc<[u8]>>,
+    spellings: Table,
     facts: Vec<Facts>,
-    texts: Interner<str>,
-    label_sets: Interner<Labels>,
+    texts: Table,
+    /// The texts once more; there are few.
+    text_values: Vec<Box<str>>,
+    /// Of the last key: the next one's are nearly always the same.
+    last_names: Option<Names>,
+    label_sets: Table,
+    /// A label set that is being put together.
+    set: Vec<u8>,
+    /// Some key has the label `le`.
+    has_bounds: bool,
 }
 
 impl Catalog {
     /// The number of a key, which is parsed and judged when it is new.
     pub fn intern(&mut self, key: &[u8], policy: &Policy) -> KeyId {
-        if let Some(&id) = self.ids.get(key) {
-            return id;
+        let (number, is_new) = self.spellings.intern(key);
+        if is_new {
+            let facts = self.examine(key, policy);
+            self.facts.push(facts);
         }
-        let facts = self.examine(key, policy);
-        let id = KeyId(
-            u32::try_from(self.facts.len())
-                .expect("keys are longer than a byte and memory is finite"),
-        );
-        let key: Arc<[u8]> = key.into();
-        self.ids.insert(Arc::clone(&key), id);
-        self.spellings.push(key);
-        self.facts.push(facts);
-        id
+        KeyId(number)
+    }
+
+    /// Makes room for so many more keys of so many bytes in all.
+    pub fn reserve(&mut self, keys: usize, bytes: usize) {
+        self.spellings.reserve(keys, bytes);
+        self.facts.reserve(keys);
+        self.label_sets.reserve(keys, bytes / 2);
     }
 
     /// The bytes of a key as they stand in the shard.
     pub fn spelling(&self, key: KeyId) -> &[u8] {
-        &self.spellings[key.index()]
+        self.spellings.get(key.0)
     }
 
     /// The family that a key belongs to, as exposed.
@@ -127,18 +144,36 @@ impl Catalog {
     }
 
     pub(super) fn text_count(&self) -> usize {
-        self.texts.values.len()
+        self.texts.len()
     }
 
     pub(super) fn text(&self, number: u32) -> &str {
-        self.texts.get(number)
+        &self.text_values[number as usize]
     }
 
-    pub(super) fn label_set(&self, number: u32) -> &Labels {
+    pub(super) fn label_set_count(&self) -> usize {
+        self.label_sets.len()
+    }
+
+    /// The labels of a set, spelled as [`label_set`] spells them.
+    pub(super) fn label_set(&self, number: u32) -> &[u8] {
         self.label_sets.get(number)
     }
 
+    /// Whether any key has the label `le`.
+    pub(super) fn has_bounds(&self) -> bool {
+        self.has_bounds
+    }
+
     fn examine(&mut self, bytes: &[u8], policy: &Policy) -> Facts {
+        if let Some(key) = Plain::read(bytes) {
+            return self.examine_parts(
+                (key.family, key.sample, key.help),
+                key.labels(),
+                None,
+                policy,
+            );
+        }
         let (key, unreadable) = match Key::parse(bytes) {
             Ok(key) => (key, None),
             // The reader hands out valid keys only; a disagreement costs this one entry.
@@ -149,87 +184,97 @@ impl Catalog {
                     labels: Vec::new(),
                     help: String::new(),
                 };
-                (
-                    nameless,
-                    Some(Refusal::BadName {
-                        detail: err.to_string(),
-                    }),
-                )
+                let detail = err.to_string();
+                (nameless, Some(Refusal::BadName { detail }))
             }
         };
-        let family = escape(&key.family, Colon::Legal);
-        let sample = escape(&key.sample, Colon::Legal);
-        let mut labels: Vec<(String, String)> = key
-            .labels
-            .into_iter()
-            .map(|(name, value)| (escape(&name, Colon::Illegal).into_owned(), value))
+        let escaped = key.labels.iter().map(|(name, value)| {
+            let name = escape(name, Colon::Illegal);
+            (name, value.as_str())
+        });
+        let escaped: Vec<(Cow<'_, str>, &str)> = escaped.collect();
+        let mut labels: Vec<(&str, &str)> = escaped
+            .iter()
+            .map(|(name, value)| (&**name, *value))
             .collect();
-        labels.sort_by(|a, b| a.0.cmp(&b.0));
-        let refusal = unreadable.or_else(|| policy.judge(&family, &sample, &labels).err());
-        let bound = match labels.iter().find(|(name, _)| name == "le") {
+        labels.sort_by(|a, b| a.0.cmp(b.0));
+        let texts = (&*key.family, &*key.sample, &*key.help);
+        self.examine_parts(texts, &labels, unreadable, policy)
+    }
+
+    /// `labels` are escaped and sorted by name.
+    fn examine_parts(
+        &mut self,
+        texts: (&str, &str, &str),
+        labels: &[(&str, &str)],
+        unreadable: Option<Refusal>,
+        policy: &Policy,
+    ) -> Facts {
+        let names = self.names(texts);
+        let (family, sample) = (self.text(names.family), self.text(names.sample));
+        let refusal = unreadable.or_else(|| policy.judge_pairs(family, sample, labels).err());
+        let bound = match labels.iter().find(|(name, _)| *name == "le") {
             None => Bound::None,
             Some((_, text)) => parse_bound(text).map_or(Bound::NotANumber, Bound::At),
         };
+        self.has_bounds |= bound != Bound::None;
+        let all = self.set_without(labels, None);
+        let has = |label: &str| labels.iter().any(|(name, _)| *name == label);
+        let mut without = |label| match has(label) {
+            true => self.set_without(labels, Some(label)),
+            false => all,
+        };
+        let (labels_without_pid, labels_without_le) = (without("pid"), without("le"));
         Facts {
-            family: self.texts.intern(&family),
-            family_spelling: self.texts.intern(&key.family),
-            sample: self.texts.intern(&sample),
-            help: self.texts.intern(&key.help),
-            labels_without_pid: self.without(&labels, "pid"),
-            labels_without_le: self.without(&labels, "le"),
-            labels: self.label_sets.intern(&labels),
+            family: names.family,
+            family_spelling: names.family_spelling,
+            sample: names.sample,
+            help: names.help,
+            labels: all,
+            labels_without_pid,
+            labels_without_le,
             bound,
             refusal: refusal.map(Box::new),
         }
     }
 
-    fn without(&mut self, labels: &Labels, name: &str) -> u32 {
-        if labels.iter().all(|(other, _)| other != name) {
-            return self.label_sets.intern(labels);
+    /// The numbers of a family's name, a sample's name and a help text.
+    fn names(&mut self, (family, sample, help): (&str, &str, &str)) -> Names {
+        let is_last = |names: &Names| {
+            self.text(names.family_spelling) == family
+                && self.text(names.sample_spelling) == sample
+                && self.text(names.help) == help
+        };
+        if let Some(names) = self.last_names.filter(is_last) {
+            return names;
         }
-        let rest: Vec<(String, String)> = labels
-            .iter()
-            .filter(|(other, _)| other != name)
-            .cloned()
-            .collect();
-        self.label_sets.intern(&rest)
+        let names = Names {
+            family: self.intern_text(&escape(family, Colon::Legal)),
+            family_spelling: self.intern_text(family),
+            sample: self.intern_text(&escape(sample, Colon::Legal)),
+            sample_spelling: self.intern_text(sample),
+            help: self.intern_text(help),
+        };
+        self.last_names = Some(names);
+        names
     }
-}
 
-/// Values that are equal have one number.
-#[derive(Debug)]
-struct Interner<T: ?Sized + Hash + Eq> {
-    numbers: HashMap<Arc<T>, u32>,
-    values: Vec<Arc<T>>,
-}
-
-impl<T: ?Sized + Hash + Eq> Default for Interner<T> {
-    fn default() -> Interner<T> {
-        Interner {
-            numbers: HashMap::new(),
-            values: Vec::new(),
+    fn intern_text(&mut self, text: &str) -> u32 {
+        let (number, is_new) = self.texts.intern(text.as_bytes());
+        if is_new {
+            self.text_values.push(text.into());
         }
-    }
-}
-
-impl<T: ?Sized + Hash + Eq> Interner<T> {
-    fn intern<'a>(&mut self, value: &'a T) -> u32
-    where
-        Arc<T>: From<&'a T>,
-    {
-        if let Some(&number) = self.numbers.get(value) {
-            return number;
-        }
-        let number = u32::try_from(self.values.len())
-            .expect("texts are longer than a byte and memory is finite");
-        let value: Arc<T> = value.into();
-        self.numbers.insert(Arc::clone(&value), number);
-        self.values.push(value);
         number
     }
 
-    fn get(&self, number: u32) -> &T {
-        &self.values[number as usize]
+    fn set_without(&mut self, labels: &[(&str, &str)], left_out: Option<&str>) -> u32 {
+        self.set.clear();
+        for (name, value) in labels {
+            if Some(*name) != left_out {
+                label_set::push(&mut self.set, name, value);
+            }
+        }
+        self.label_sets.intern(&self.set).0
     }
 }
 

@@ -12,11 +12,14 @@ mod bounds;
 mod catalog;
 mod cells;
 mod contest;
+mod label_set;
 mod names;
 mod output;
 mod plan;
 mod planner;
+mod spelling;
 mod sum;
+mod table;
 #[cfg(test)]
 mod tests;
 

@@ -12,9 +12,13 @@ use metricsd_shard::FileKind;
 use super::bound::parse_bound;
 use super::catalog::{Catalog, Labels};
 use super::cells::{Cell, Cells};
+use super::label_set;
 use super::names::{exposed, exposed_names};
 use super::plan::{FamilyPlan, Group};
 use crate::archive::Exact;
+
+/// So many series are worth a second thread.
+const LEN_MIN_PARALLEL: usize = 50_000;
 
 /// The merged families and where their numbers come from.
 #[derive(Debug)]
@@ -114,22 +118,21 @@ fn written_name(family: &Family) -> String {
 
 fn build_family(catalog: &Catalog, plan: &FamilyPlan, groups: Vec<Group>) -> (Family, Origins) {
     let name = catalog.text(plan.name);
-    let origin = |group: Group| {
-        let labels = labels_of(catalog, &group);
-        let samples = group
-            .samples
-            .iter()
-            .map(|&(sample, cell)| (catalog.text(sample), cell))
-            .collect();
-        (labels, origin_of(plan.kind, name, samples, group.buckets))
+    let origin = |group: &Group| {
+        let labels = labels_of(catalog, group);
+        let named = |&(sample, cell): &(u32, Cell)| (catalog.text(sample), cell);
+        if let ([sample], []) = (&group.samples[..], &group.buckets[..])
+            && let Some(single) = single_of(plan.kind, name, named(sample))
+        {
+            return (labels, single);
+        }
+        let samples = group.samples.iter().map(named).collect();
+        let buckets = group.buckets.clone();
+        (labels, origin_of(plan.kind, name, samples, buckets))
     };
-    let mut series: Vec<(Vec<(String, String)>, Origin)> = groups.into_iter().map(origin).collect();
-    // Samples of other names than the family's come last: a parser takes them for a new family.
-    series.sort_by(|a, b| {
-        a.1.is_irregular()
-            .cmp(&b.1.is_irregular())
-            .then_with(|| compare_labels(&a.0, &b.0))
-    });
+    let order = ordered(catalog, groups);
+    let series: Vec<(Vec<(String, String)>, Origin)> = in_parallel(order, origin);
+    let series = with_irregular_last(series);
     let (kind, exposed_name) = exposed(plan.kind, name);
     let mut family = Family {
         name: exposed_name,
@@ -152,9 +155,111 @@ fn build_family(catalog: &Catalog, plan: &FamilyPlan, groups: Vec<Group>) -> (Fa
     (family, Origins::Fixed(origins))
 }
 
+/// The groups as they are exposed, by labels.
+fn ordered(catalog: &Catalog, mut groups: Vec<Group>) -> Vec<Group> {
+    let has_bound = |group: &Group| {
+        let labels = label_set::labels(catalog.label_set(group.labels));
+        labels.iter().any(|(name, _)| name == "le")
+    };
+    // Only a histogram that is none has a bound among its labels, and whoever has one such series has it in each.
+    let has_pid = groups.iter().any(|group| group.pid.is_some());
+    if has_pid || catalog.has_bounds() && groups.iter().any(has_bound) {
+        groups.sort_by_cached_key(|group| ByLabels(labels_of(catalog, group)));
+        return groups;
+    }
+    let set = |index: u32| catalog.label_set(groups[index as usize].labels);
+    let Some(first) = groups.first() else {
+        return groups;
+    };
+    // What all begin with tells nothing; the next bytes, as a number, decide nearly always.
+    let first = catalog.label_set(first.labels);
+    let common = groups.iter().fold(first.len(), |common, group| {
+        let set = catalog.label_set(group.labels);
+        let both = first[..common].iter().zip(set);
+        both.take_while(|(a, b)| a == b).count()
+    });
+    let mut order: Vec<(u128, u32)> = (0..)
+        .zip(&groups)
+        .map(|(index, _)| (number(&set(index)[common..]), index))
+        .collect();
+    order.sort_unstable_by(|a, b| {
+        let by_number = a.0.cmp(&b.0);
+        by_number
+            .then_with(|| set(a.1).cmp(set(b.1)))
+            .then(a.1.cmp(&b.1))
+    });
+    let mut groups: Vec<Option<Group>> = groups.into_iter().map(Some).collect();
+    order
+        .into_iter()
+        .filter_map(|(_, index)| groups[index as usize].take())
+        .collect()
+}
+
+/// The first bytes as a number of the same order.
+fn number(bytes: &[u8]) -> u128 {
+    let mut first = [0; 16];
+    let len = bytes.len().min(first.len());
+    first[..len].copy_from_slice(&bytes[..len]);
+    u128::from_be_bytes(first)
+}
+
+/// Labels, in the order of [`compare_labels`].
+struct ByLabels(Vec<(String, String)>);
+
+impl Ord for ByLabels {
+    fn cmp(&self, other: &ByLabels) -> Ordering {
+        compare_labels(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for ByLabels {
+    fn partial_cmp(&self, other: &ByLabels) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for ByLabels {
+    fn eq(&self, other: &ByLabels) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for ByLabels {}
+
+/// Samples of other names than the family's come last: a parser takes them for a new family.
+fn with_irregular_last(
+    series: Vec<(Vec<(String, String)>, Origin)>,
+) -> Vec<(Vec<(String, String)>, Origin)> {
+    if series.iter().all(|(_, origin)| !origin.is_irregular()) {
+        return series;
+    }
+    let (irregular, mut regular): (Vec<_>, Vec<_>) = series
+        .into_iter()
+        .partition(|(_, origin)| origin.is_irregular());
+    regular.extend(irregular);
+    regular
+}
+
+/// What `make` makes of each, in their order; of many on two threads.
+fn in_parallel<T: Send>(groups: Vec<Group>, make: impl Fn(&Group) -> T + Sync) -> Vec<T> {
+    if groups.len() < LEN_MIN_PARALLEL {
+        return groups.iter().map(make).collect();
+    }
+    let (front, back) = groups.split_at(groups.len() / 2);
+    let make = &make;
+    std::thread::scope(|scope| {
+        let back = scope.spawn(move || back.iter().map(make).collect::<Vec<T>>());
+        let mut made: Vec<T> = Vec::with_capacity(groups.len());
+        made.extend(front.iter().map(make));
+        let back = back.join();
+        made.extend(back.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        made
+    })
+}
+
 /// The label set as exposed: `pid` at its place, if the gauge has one.
 fn labels_of(catalog: &Catalog, group: &Group) -> Vec<(String, String)> {
-    let mut labels = catalog.label_set(group.labels).to_vec();
+    let mut labels = label_set::labels(catalog.label_set(group.labels));
     if let Some(pid) = &group.pid {
         let place = labels.partition_point(|(name, _)| name.as_str() < "pid");
         labels.insert(place, ("pid".to_owned(), pid.to_string()));
@@ -186,6 +291,17 @@ fn compare_bounds(a: &str, b: &str) -> Ordering {
     by_number.then_with(|| a.cmp(b))
 }
 
+/// A series that is one sample of the usual name.
+fn single_of(kind: FileKind, family: &str, (name, cell): (&str, Cell)) -> Option<Origin> {
+    let usual = match kind {
+        FileKind::Counter => "_total",
+        FileKind::Info => "_info",
+        FileKind::Gauge(_) | FileKind::StateSet | FileKind::Untyped => "",
+        FileKind::Summary | FileKind::Histogram | FileKind::GaugeHistogram => return None,
+    };
+    (name.strip_prefix(family) == Some(usual)).then_some(Origin::Single(cell))
+}
+
 fn origin_of(
     kind: FileKind,
     family: &str,
@@ -204,11 +320,7 @@ fn origin_of(
             .map(|&(_, cell)| cell)
     };
     let regular = match (kind, samples.len()) {
-        (FileKind::Counter, 1) => find("_total").map(Origin::Single),
-        (FileKind::Info, 1) => find("_info").map(Origin::Single),
-        (FileKind::Gauge(_) | FileKind::StateSet | FileKind::Untyped, 1) => {
-            find("").map(Origin::Single)
-        }
+        (_, 1) if buckets.is_empty() => single_of(kind, family, samples[0]),
         (FileKind::Summary, 2) => find("_count")
             .zip(find("_sum"))
             .map(|(count, sum)| Origin::Summary { count, sum }),

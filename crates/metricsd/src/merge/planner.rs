@@ -21,6 +21,9 @@ use crate::policy::{RefusalReason, SeriesLimits, is_reserved};
 /// histogram of a million bounds.
 const SAMPLES_BEYOND_LIMIT: usize = 1000;
 
+/// Samples that are looked for one by one.
+const GROUP_LEN_MAX_LISTED: usize = 16;
+
 #[derive(Debug)]
 pub(super) struct Planner<'a> {
     catalog: &'a Catalog,
@@ -33,8 +36,14 @@ pub(super) struct Planner<'a> {
     exposed_by: HashMap<String, usize>,
     /// Whether a family may expose a sample name, as decided when it was first seen.
     owned: HashMap<(usize, u32), bool>,
+    /// The last pair of a family and a sample name that was asked for, which is the family's: entries of one stand side by side.
+    last_owned: Option<(usize, u32)>,
     groups: Vec<Group>,
+    /// For each label set the first family that has it, with the group of both: nearly every set has one family.
+    first_groups: Vec<Option<(u32, u32)>>,
+    /// The other groups.
     group_indices: HashMap<(usize, u32, Option<u32>), usize>,
+    /// The samples of groups of more than [`GROUP_LEN_MAX_LISTED`]; those of others are looked for in the group.
     members: HashMap<(usize, Member), Cell>,
     /// Where a key goes, once known. Not for gauges that are not merged: there it depends on the source.
     placed: Vec<Option<Placed>>,
@@ -101,7 +110,9 @@ impl<'a> Planner<'a> {
             family_indices: vec![None; catalog.text_count()],
             exposed_by: HashMap::new(),
             owned: HashMap::new(),
+            last_owned: None,
             groups: Vec::new(),
+            first_groups: vec![None; catalog.label_set_count()],
             group_indices: HashMap::new(),
             members: HashMap::new(),
             placed: vec![None; catalog.len()],
@@ -286,13 +297,20 @@ impl<'a> Planner<'a> {
     /// Whether samples of this name belong to the family: two families must not expose the same name, or a scraper would take
     /// one for the other.
     fn owns(&mut self, family: usize, sample: u32) -> bool {
+        if self.last_owned == Some((family, sample)) {
+            return true;
+        }
         let (owned, exposed_by, catalog) = (&mut self.owned, &mut self.exposed_by, self.catalog);
-        *owned.entry((family, sample)).or_insert_with(|| {
+        let owns = *owned.entry((family, sample)).or_insert_with(|| {
             *exposed_by
                 .entry(catalog.text(sample).to_owned())
                 .or_insert(family)
                 == family
-        })
+        });
+        if owns {
+            self.last_owned = Some((family, sample));
+        }
+        owns
     }
 
     /// Group and cell of one sample; the cell is marked as first if it is new.
@@ -304,9 +322,9 @@ impl<'a> Planner<'a> {
         function: Function,
     ) -> Result<(usize, CellIndex), Nowhere> {
         let group_key = (family, labels, pid.map(|(number, _)| number));
-        let known_group = self.group_indices.get(&group_key).copied();
+        let known_group = self.group(group_key);
         if let Some(group) = known_group
-            && let Some(cell) = self.members.get(&(group, member))
+            && let Some(cell) = self.cell(group, member)
         {
             return Ok((group, cell.index()));
         }
@@ -325,11 +343,18 @@ impl<'a> Planner<'a> {
                 family,
                 labels,
                 pid,
-                samples: Vec::new(),
+                // Most have one.
+                samples: Vec::with_capacity(usize::from(matches!(member, Member::Sample(_)))),
                 buckets: Vec::new(),
             });
-            self.group_indices.insert(group_key, self.groups.len() - 1);
-            self.groups.len() - 1
+            let group = self.groups.len() - 1;
+            match &mut self.first_groups[labels as usize] {
+                first @ None if group_key.2.is_none() => {
+                    *first = Some((narrow(family), narrow(group)));
+                }
+                _ => drop(self.group_indices.insert(group_key, group)),
+            }
+            group
         });
         let cell = self.cells.push(function);
         match member {
@@ -338,10 +363,62 @@ impl<'a> Planner<'a> {
                 .buckets
                 .push((f64::from_bits(bits), cell)),
         }
-        self.members.insert((group, member), cell);
+        if size >= GROUP_LEN_MAX_LISTED {
+            self.enter_members(group, size, (member, cell));
+        }
         self.series_count += 1;
         self.states[family].series_count += 1;
         Ok((group, cell.index().first()))
+    }
+
+    fn group(&self, key: (usize, u32, Option<u32>)) -> Option<usize> {
+        let (family, labels, pid) = key;
+        match self.first_groups[labels as usize] {
+            None if pid.is_none() => None,
+            Some((first, group)) if pid.is_none() && first as usize == family => {
+                Some(group as usize)
+            }
+            _ => self.group_indices.get(&key).copied(),
+        }
+    }
+
+    fn cell(&self, group: usize, member: Member) -> Option<Cell> {
+        let Group {
+            samples, buckets, ..
+        } = &self.groups[group];
+        if samples.len() + buckets.len() > GROUP_LEN_MAX_LISTED {
+            return self.members.get(&(group, member)).copied();
+        }
+        match member {
+            Member::Sample(name) => {
+                let found = samples.iter().find(|(other, _)| *other == name);
+                found.map(|(_, cell)| *cell)
+            }
+            Member::Bucket(bits) => {
+                let found = buckets.iter().find(|(bound, _)| bound.to_bits() == bits);
+                found.map(|(_, cell)| *cell)
+            }
+        }
+    }
+
+    /// Enters a new sample of a group that had `size`, and all others of it if it just became too large to be listed.
+    fn enter_members(&mut self, group: usize, size: usize, (member, cell): (Member, Cell)) {
+        self.members.insert((group, member), cell);
+        if size == GROUP_LEN_MAX_LISTED {
+            let Group {
+                samples, buckets, ..
+            } = &self.groups[group];
+            let samples = samples
+                .iter()
+                .map(|(name, cell)| (Member::Sample(*name), *cell));
+            let buckets = buckets
+                .iter()
+                .map(|(bound, cell)| (Member::Bucket(bound.to_bits()), *cell));
+            let all = samples
+                .chain(buckets)
+                .map(|(member, cell)| ((group, member), cell));
+            self.members.extend(all);
+        }
     }
 
     /// Reports the histograms of a source whose bounds are not those of the oldest complete one of their family.
@@ -371,4 +448,8 @@ impl<'a> Planner<'a> {
             });
         }
     }
+}
+
+fn narrow(index: usize) -> u32 {
+    u32::try_from(index).expect("each group has a cell, and those are counted in 31 bits")
 }
