@@ -583,14 +583,21 @@ fn any_live_shard() -> impl Strategy<Value = ShardModel> {
         prop::bool::weighted(0.3),
         discarded,
     )
-        .prop_map(
-            |(kind, id, entries, standing, is_news, discarded)| ShardModel {
+        .prop_map(|(kind, id, mut entries, standing, is_news, discarded)| {
+            // A gauge stands in a file once; what is discarded is discarded by its key.
+            let mut keys: Vec<Key> = Vec::new();
+            entries.retain(|(key, _, _): &(Key, f64, f64)| {
+                let is_first = !keys.contains(key);
+                keys.push(key.clone());
+                is_first
+            });
+            ShardModel {
                 standing,
                 is_news,
                 discarded,
                 ..ShardModel::new(kind, id, entries)
-            },
-        )
+            }
+        })
 }
 
 proptest! {

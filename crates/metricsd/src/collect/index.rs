@@ -493,14 +493,14 @@ fn fate(shard: &Shard, last: bool, state: Option<&State>) -> Fate {
             Fate::LookedFor
         };
     };
-    let is_settled = shard.is_spent
-        && state
-            .shard(&shard.identity_key)
-            .is_some_and(|known| known.phase() != Phase::Seen);
+    let is_settled = state
+        .shard(&shard.identity_key)
+        .is_some_and(|known| known.phase() != Phase::Seen);
     let is_live_gauge = matches!(shard.name.kind, FileKind::Gauge(mode) if mode.is_live());
     match link_count {
-        _ if is_settled && (is_deleted || last) => Fate::Dropped,
-        Some(0) if is_live_gauge && !shard.is_adopted => Fate::MarkedDead,
+        _ if is_settled && shard.is_spent && (is_deleted || last) => Fate::Dropped,
+        // Deleted by us it would be in the archive.
+        Some(0) if is_live_gauge && !shard.is_adopted && !is_settled => Fate::MarkedDead,
         Some(0) => Fate::Kept(Place::Deleted),
         _ if !last => Fate::LookedFor,
         Some(_) => Fate::Kept(Place::Elsewhere),

@@ -137,7 +137,8 @@ impl Collector {
             .map(|shard| {
                 let is_busy = answers
                     .get(&shard.identity)
-                    .is_some_and(|answer| answer.liveness == Liveness::Busy);
+                    // Nobody has been asked about one that was just taken in again.
+                    .is_none_or(|answer| answer.liveness == Liveness::Busy);
                 shard.place != Place::Named && !is_busy && self.adds_nothing(shard, &state)
             })
             .collect();
@@ -154,7 +155,22 @@ impl Collector {
         };
         let kind = SeriesKind::from(shard.name.kind);
         if kind.is_gauge() {
-            return true;
+            let bits = |value: f64, timestamp: f64| (value.to_bits(), timestamp.to_bits());
+            let gauges = known.gauges();
+            let absorbed: HashMap<SeriesId, (u64, u64)> = gauges
+                .map(|(series, value, timestamp)| (series, bits(value, timestamp)))
+                .collect();
+            // Of a key that stands there twice the last entry holds.
+            let mut held: HashMap<&[u8], (u64, u64)> = HashMap::new();
+            let entries = shard.entries(&self.catalog);
+            for entry in &entries {
+                held.insert(entry.key, bits(entry.value, entry.timestamp));
+            }
+            return held.iter().all(|(key, held)| {
+                state.keys().find(kind, key).is_some_and(|series| {
+                    known.is_discarded(series) || absorbed.get(&series) == Some(held)
+                })
+            });
         }
         let mut held: HashMap<SeriesId, Exact> = HashMap::new();
         for entry in shard.entries(&self.catalog) {

@@ -114,6 +114,14 @@ impl Rounds {
             }
         }
         for shard in &marked_dead {
+            let is_ours = state
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .shard(shard.identity_key())
+                .is_some_and(|known| known.phase() == Phase::Absorbed);
+            if is_ours {
+                continue;
+            }
             // It was deleted by name and is not open here any more: it does not come back.
             if let Err(err) = books.unlinked(shard.identity_key()) {
                 trouble = Some(err);
