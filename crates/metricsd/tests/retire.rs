@@ -511,7 +511,7 @@ fn add(file: &File, number: usize) -> f64 {
 /// Late writers race with retirement, each by one of the ways and at any moment; what they counted is what is exposed.
 #[test]
 fn late_writers_race_with_retirement_and_every_count_is_there() {
-    let race_count = match std::env::var_os("METRICSD_LONG") {
+    let race_count = match std::env::var_os("METRICSD_TEST_LONG") {
         Some(_) => 100_000,
         None => 10_000,
     };

@@ -1,4 +1,4 @@
-//! Tests of the books. `METRICSD_LONG=1` tries a hundred times as many random worlds.
+//! Tests of the books. `METRICSD_TEST_LONG` tries a hundred times as many random worlds.
 
 mod gauges;
 mod judge;
