@@ -2,7 +2,8 @@
 //! or came back.
 //!
 //! Invariant: nothing that it does shows in a total. It takes the locks in the order of [`crate::daemon`], and none of them while
-//! it waits for a disk but the books' own. What fails is counted, logged once, and tried again; a scrape never waits for it.
+//! it waits for a disk but the books' own. What fails is counted, logged once, and tried again. A scrape that has to
+//! discard gauges waits for the books, half a second at most.
 
 mod choose;
 mod noting;
