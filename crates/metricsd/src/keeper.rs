@@ -28,6 +28,7 @@ use crate::liveness::LivenessMode;
 use crate::retention::RetirementSettings;
 use crate::retire::{Lingering, Pace, Step};
 use crate::sentence::one_sentence;
+use crate::state_directory::StateDirectory;
 use crate::telemetry::{ObservedState, StateOp};
 
 /// How often it looks whether there is something to do.
@@ -96,13 +97,14 @@ impl Keeper {
     pub fn start(
         daemon: Arc<Daemon>,
         books: SharedBooks,
+        state: Arc<StateDirectory>,
         retirement: RetirementSettings,
         at_step: AtStep,
     ) -> io::Result<Keeper> {
         let (stop, stopped) = channel();
         let (done, is_done) = channel();
         let is_stopping = Arc::new(AtomicBool::new(false));
-        let mut rounds = Rounds::new(daemon, books, retirement, at_step);
+        let mut rounds = Rounds::new(daemon, books, state, retirement, at_step);
         rounds.is_stopping = Arc::clone(&is_stopping);
         std::thread::Builder::new()
             .name("keeper".into())
@@ -144,6 +146,9 @@ struct Rounds {
     is_stopping: Arc<AtomicBool>,
     daemon: Arc<Daemon>,
     books: SharedBooks,
+    state: Arc<StateDirectory>,
+    /// Whether the state would survive a power cut if it is where its path leads.
+    is_durable_in_place: bool,
     retirement: RetirementSettings,
     pace: Pace,
     at_step: AtStep,
@@ -170,6 +175,7 @@ impl Rounds {
     fn new(
         daemon: Arc<Daemon>,
         books: SharedBooks,
+        state: Arc<StateDirectory>,
         retirement: RetirementSettings,
         at_step: AtStep,
     ) -> Rounds {
@@ -180,6 +186,8 @@ impl Rounds {
             is_stopping: Arc::default(),
             daemon,
             books,
+            state,
+            is_durable_in_place: counts.is_durable,
             retirement,
             pace: Pace {
                 delay_seconds: delay.as_secs_f64(),
@@ -248,6 +256,7 @@ impl Rounds {
     }
 
     fn tend(&mut self) {
+        self.check_place();
         let tended = lock(&self.books).tend(unix_now());
         match tended {
             Ok(_) => self.say_if_it_works_again(),

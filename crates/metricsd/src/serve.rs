@@ -69,7 +69,7 @@ pub struct Running {
     keeper: Keeper,
     daemon: Arc<Daemon>,
     /// Locked for as long as the daemon runs.
-    _state: StateDirectory,
+    _state: Arc<StateDirectory>,
 }
 
 impl Running {
@@ -91,6 +91,7 @@ impl Running {
         directory.lock()?;
         let state = StateDirectory::create(&settings.merge.state.path, &directory)?;
         state.lock()?;
+        let state = Arc::new(state);
         let durability = state.durability(&directory);
         let listeners = bind(&settings.listen)?;
         let descriptor_budget = raise_descriptor_limit();
@@ -131,11 +132,17 @@ impl Running {
         ));
         reconcile(&daemon, &books, &report, &mut kept);
         daemon.scrape(&Default::default());
-        let keeper = Keeper::start(Arc::clone(&daemon), books, settings.retirement, at_step)
-            .map_err(|source| StartError::System {
-                what: "the thread that keeps the books",
-                source,
-            })?;
+        let keeper = Keeper::start(
+            Arc::clone(&daemon),
+            books,
+            Arc::clone(&state),
+            settings.retirement,
+            at_step,
+        )
+        .map_err(|source| StartError::System {
+            what: "the thread that keeps the books",
+            source,
+        })?;
 
         let (for_metrics, for_ready) = (Arc::clone(&daemon), Arc::clone(&daemon));
         let endpoint = Endpoint {

@@ -697,3 +697,29 @@ fn a_client_that_closes_its_half_is_answered() {
         "{answer}"
     );
 }
+
+#[test]
+fn a_state_directory_that_is_moved_away_is_told_of_until_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, away) = (folder.path().join("state"), folder.path().join("away"));
+    let shards = folder.path().join("shards");
+    let daemon = Daemon::start_with(&shards, &["--state-dir", state.to_str().unwrap()]);
+    let in_place = expect_value(&daemon.scrape(), "metricsd_state_durable");
+    let wait_for = |wanted: f64| {
+        common::eventually("the metric follows", || {
+            match expect_value(&daemon.scrape(), "metricsd_state_durable") {
+                found if found == wanted => Ok(()),
+                found => Err(format!("{found}")),
+            }
+        });
+    };
+    fs::rename(&state, &away).unwrap();
+    wait_for(0.0);
+    common::eventually("the log says so", || {
+        let log = daemon.log();
+        let is_told = log.contains("the next start will not find it");
+        is_told.then_some(()).ok_or(log)
+    });
+    fs::rename(&away, &state).unwrap();
+    wait_for(in_place);
+}

@@ -11,7 +11,24 @@ use crate::retire::{ShelfOperation, Trouble};
 use crate::sentence::one_sentence;
 use crate::telemetry::StateOp;
 
+/// The cause under which it is remembered that the state directory was moved.
+const OUT_OF_PLACE: &str = "out of place";
+
 impl Rounds {
+    /// Whether the state is still where the next start will look for it.
+    pub(super) fn check_place(&mut self) {
+        let checked = self.state.check_in_place();
+        self.counts.is_durable = self.is_durable_in_place && checked.is_ok();
+        match checked {
+            Ok(()) => drop(self.told.remove(OUT_OF_PLACE)),
+            Err(err) => {
+                if self.told.insert(OUT_OF_PLACE.to_owned()) {
+                    tracing::error!(error = %one_sentence(&err), "the state is written where the next start will not find it; put the directory back");
+                }
+            }
+        }
+    }
+
     /// Makes what was noted durable. False: it could not, and is tried again.
     pub(super) fn sync(&mut self) -> bool {
         let synced = lock(&self.books).sync();
