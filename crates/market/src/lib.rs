@@ -5,6 +5,7 @@
 //! Nothing here reads the clock or the network, logs or counts: time is an argument, and the caller records the facts.
 #![forbid(unsafe_code)]
 
+mod bar;
 mod calendar;
 mod candle;
 mod feed;
@@ -13,6 +14,7 @@ mod instrument;
 mod sequence;
 mod timeframe;
 
+pub use bar::Bar;
 pub use calendar::Calendar;
 pub use candle::{Candle, CandleError, PRICE_DECIMALS_MAX, PRICE_MAX};
 pub use feed::{Feed, FeedError, Row, SYNTHETIC_BAR_COUNT};

@@ -25,6 +25,7 @@ pub mod merge;
 pub mod policy;
 pub mod procfs_view;
 pub mod render;
+pub mod report;
 pub mod retention;
 pub mod retire;
 pub mod rounds;
