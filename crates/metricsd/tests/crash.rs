@@ -43,6 +43,8 @@ const LONG_LIVED_EVERY: u64 = 16;
 const DAEMON_ARGUMENTS: [&str; 2] = ["--retire-after", "100ms"];
 /// How long a daemon may take to reach the step at which it dies, before it is killed where it is.
 const PATIENCE: Duration = Duration::from_millis(1500);
+/// More files than this, and the next daemon is left alone until a quarter is left. An ordinary run hardly ever comes to it.
+const CROWD: usize = 2000;
 /// How much of the log a failure shows.
 const LOG_LINES_SHOWN: usize = 60;
 /// How long a run may go on after its rounds until a daemon has died at each step.
@@ -212,7 +214,12 @@ impl Storm {
             unreached.is_empty(),
             "no daemon died at {unreached:?} within {DEATHS_DEADLINE:?}, so nothing was tested there; {self}"
         );
-        assert!(highest.pages() > rounds / 10, "hardly anything was scraped");
+        // A busy machine scrapes a few times a second, however many writers come and go.
+        let pages = highest.pages();
+        assert!(
+            pages > rounds.min(10_000) / 20,
+            "only {pages} pages were scraped"
+        );
         self.close(highest);
     }
 
@@ -350,8 +357,11 @@ impl Storm {
                 break;
             }
             let mut random = Random::of(self.seed, u64::MAX - life);
+            // Daemons that die sooner than they retire leave more to read to each that follows, so in a long storm no life would
+            // ever be longer than its start. One that finds a crowd is left alone until it has thinned it out.
+            let is_crowded = shard_files(&self.shards).len() > CROWD;
             // Every third life ends anywhere.
-            let step = (life % 3 != 2).then(|| {
+            let step = (life % 3 != 2 && !is_crowded).then(|| {
                 let number = (life - life / 3) as usize;
                 steps().nth(number % steps().count()).expect("a step")
             });
@@ -376,6 +386,9 @@ impl Storm {
                 Some(_) => PATIENCE,
                 None => Duration::from_millis(20 + random.below(300)),
             };
+            if is_crowded {
+                self.wait_until_it_is_thinned_out(&mut daemon)?;
+            }
             let deadline = Instant::now() + patience;
             while Instant::now() < deadline && !daemon.has_ended() {
                 sleep(Duration::from_millis(2));
@@ -388,6 +401,18 @@ impl Storm {
                 *lock(&self.deaths).entry(step.as_str()).or_default() += 1;
             }
             daemon.kill();
+        }
+        Ok(())
+    }
+
+    fn wait_until_it_is_thinned_out(&self, daemon: &mut Stepped) -> Result<(), String> {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while shard_files(&self.shards).len() > CROWD / 4 {
+            if Instant::now() > deadline || daemon.has_ended() {
+                let log = daemon.log();
+                return Err(format!("the shards of the dead do not go:\n{log}"));
+            }
+            sleep(Duration::from_millis(20));
         }
         Ok(())
     }

@@ -134,6 +134,9 @@ fn stages(length: Length) -> Vec<(&'static str, Command)> {
                 "--release",
                 "--workspace",
                 "--all-targets",
+                // The fuzz targets build, without the fuzzer.
+                "--features",
+                "fuzz/targets",
                 "--quiet",
                 "--",
                 "-D",

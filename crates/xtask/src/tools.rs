@@ -47,6 +47,7 @@ pub fn install() -> Vec<String> {
     for (name, outcome) in [
         ("Python's prometheus_client", install_python()),
         ("Prometheus", install_prometheus()),
+        ("gunicorn with an application", install_gunicorn()),
     ] {
         if let Err(error) = outcome {
             missing.push(format!(
@@ -57,11 +58,33 @@ pub fn install() -> Vec<String> {
     missing
 }
 
+/// The interpreter that has gunicorn and the application of `docs/migration.md`.
+pub fn gunicorn_python() -> Option<PathBuf> {
+    let path = tool_dir().join("gunicorn/bin/python");
+    path.is_file().then_some(path)
+}
+
 fn install_python() -> Result<()> {
+    install_venv("venv", &[PROMETHEUS_CLIENT])
+}
+
+/// An application from PyPI and what serves it, for the page about moving one over.
+fn install_gunicorn() -> Result<()> {
+    let packages = [
+        PROMETHEUS_CLIENT,
+        "gunicorn==27.0.1",
+        "httpbin==0.10.4",
+        "prometheus-flask-exporter==0.23.2",
+    ];
+    install_venv("gunicorn", &packages)
+}
+
+/// A virtual environment with these packages, each of them `name==version`; nothing is done if it has them.
+fn install_venv(name: &str, packages: &[&str]) -> Result<()> {
+    let venv = tool_dir().join(name);
     let wanted = format!(
-        "import prometheus_client, importlib.metadata as m; assert 'prometheus_client==' + m.version('prometheus_client') == '{PROMETHEUS_CLIENT}'"
+        "import importlib.metadata as m; [m.version(p.split('==')[0]) == p.split('==')[1] or exit(1) for p in {packages:?}]"
     );
-    let venv = tool_dir().join("venv");
     if quiet(Command::new(venv.join("bin/python")).args(["-c", &wanted])) {
         return Ok(());
     }
@@ -79,17 +102,20 @@ fn install_python() -> Result<()> {
             bail!("`python3 -m venv {}` does not work", venv.display());
         }
     }
-    workspace::run(Command::new(venv.join("bin/python")).args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        // Without a network the answer must come in seconds, not after five patient retries.
-        "--retries=1",
-        "--timeout=10",
-        PROMETHEUS_CLIENT,
-    ]))
+    workspace::run(
+        Command::new(venv.join("bin/python"))
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                // Without a network the answer must come in seconds, not after five patient retries.
+                "--retries=1",
+                "--timeout=10",
+            ])
+            .args(packages),
+    )
 }
 
 /// Downloads Debian's package and unpacks it into our own folder: no service is started, no root is needed where package lists exist.

@@ -128,7 +128,7 @@ pub enum ConfigError {
         found: &'static str,
     },
     /// No TOML, an unknown key, or a value of the wrong type.
-    #[error("{}: line {line}: {key}{message}", .path.display())]
+    #[error("{}: line {line}: {}{}", .path.display(), one_line(.key), one_line(.message))]
     Syntax {
         /// The file.
         path: PathBuf,
@@ -140,7 +140,7 @@ pub enum ConfigError {
         message: String,
     },
     /// A value that is not accepted.
-    #[error("{place}: found `{found}`, accepted: {accepted}")]
+    #[error("{place}: found `{}`, accepted: {accepted}", one_line(.found))]
     Value {
         /// The flag, or file, line and key.
         place: Place,
@@ -291,6 +291,19 @@ impl ConfigFile {
             accepted,
         }
     }
+}
+
+/// Keys and values are whatever the file says between quotes; a message is one line, and does nothing to a terminal.
+fn one_line(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
 }
 
 /// A fault of type without the names of a programming language.

@@ -95,6 +95,19 @@ impl Config {
         Config::resolve(cli, &file, environment)
     }
 
+    /// As [`Config::load`], but with the file's text at hand; `path` is for the messages.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn of_text(
+        cli: &Cli,
+        path: &Path,
+        text: String,
+        environment: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Config, LoadError> {
+        Config::resolve(cli, &ConfigFile::parse(path, text)?, environment)
+    }
+
     fn resolve(
         cli: &Cli,
         file: &ConfigFile,
