@@ -1,4 +1,4 @@
-//! The command line: `metricsd [serve]` and `metricsd render`.
+//! The command line: `metricsd [serve]`, `metricsd render` and the operator's commands.
 //!
 //! Invariant: a flag that is listed works. Must not touch: files, sockets, the environment.
 
@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::retention::{DURATION_ACCEPTED, DeadGauges, RetireAfter, parse_duration};
+use crate::verify::cli::VerifyArgs;
 
 /// The always-on exporter: merges the shards of trading processes and serves them on one stable port.
 #[derive(Debug, Parser)]
@@ -34,6 +35,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Merge once, print the merged families as text 0.0.4, change nothing.
     Render(RenderArgs),
+    /// Prove that what is served is right; exit code 0 if it is, 1 if not.
+    Verify(VerifyArgs),
 }
 
 /// What `serve` and `render` share.
@@ -125,7 +128,7 @@ impl FromStr for LogLevel {
     }
 }
 
-fn parse_path(text: &str) -> Result<PathBuf, String> {
+pub(crate) fn parse_path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
         Err("an empty path; leave the flag out for the default".to_owned())
     } else {
@@ -174,7 +177,7 @@ mod tests {
             let args = match cli.command {
                 Some(Command::Serve(args)) => args,
                 None => cli.serve,
-                Some(Command::Render(_)) => unreachable!("nobody said render"),
+                Some(_) => unreachable!("nobody said another command"),
             };
             assert_eq!(args.port, Some(1234));
         }

@@ -1,4 +1,4 @@
-//! The program `metricsd`: command line in, exit code out. 0 fine, 1 the start failed, 2 a bad flag, variable or configuration.
+//! The program `metricsd`: command line in, exit code out. 0 fine, 1 the start or a check failed, 2 a bad flag, variable or configuration.
 #![forbid(unsafe_code)]
 
 use std::io::{self, Write};
@@ -8,8 +8,10 @@ use clap::Parser;
 use metricsd::cli::{Cli, Command};
 use metricsd::log::Log;
 use metricsd::render::render;
+use metricsd::report::Outcome;
 use metricsd::serve::Running;
 use metricsd::settings::{MergeSettings, ServeSettings};
+use metricsd::verify::{self, VerifyError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -44,6 +46,15 @@ fn main() -> ExitCode {
                 Err(err) => Err((2, err.into())),
             };
             end(log, outcome)
+        }
+        Command::Verify(args) => {
+            let env = |name: &str| std::env::var_os(name);
+            match verify::run(&args, &env, &mut io::stdout().lock()) {
+                Ok(Outcome::Pass) => ExitCode::SUCCESS,
+                Ok(Outcome::Fail) => ExitCode::from(1),
+                Err(err @ VerifyError::Settings(_)) => fail(2, &err.into()),
+                Err(err @ VerifyError::Write { .. }) => fail(1, &err.into()),
+            }
         }
     }
 }

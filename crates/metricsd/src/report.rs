@@ -1,11 +1,14 @@
 //! What an operator's command found: checks that passed or failed, as lines that a person and a script read, and as JSON.
 //!
 //! Invariant: a check has one outcome, one identifier that never changes, and one sentence; a failed one says what to do next.
-//! Must not touch: files, sockets, the clock.
+//! What comes from files reaches a terminal without control characters. Must not touch: files, sockets, the clock.
 
 use std::io::{self, Write};
 
-use serde::Serialize;
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::printable::{printable, printable_json};
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -53,6 +56,65 @@ impl Check {
     }
 }
 
+/// Everything that a command of checks has to say; as JSON, one object of these fields.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report<D> {
+    /// The command's words, such as `verify totals`.
+    pub command: &'static str,
+    /// The program's version.
+    pub version: &'static str,
+    /// When it began; RFC 3339, UTC.
+    #[serde(serialize_with = "as_rfc_3339")]
+    pub started: Timestamp,
+    /// Pass if every check passed.
+    pub outcome: Outcome,
+    /// What the settings are to be warned of.
+    pub warnings: Vec<String>,
+    /// The checks, in the order in which they were made.
+    pub checks: Vec<Check>,
+    /// What the command found beyond its checks.
+    pub details: D,
+}
+
+impl<D: Serialize> Report<D> {
+    /// Checks and details, with an outcome drawn from the checks.
+    pub fn new(
+        command: &'static str,
+        started: Timestamp,
+        warnings: Vec<String>,
+        checks: Vec<Check>,
+        details: D,
+    ) -> Report<D> {
+        let outcome = if has_passed(&checks) {
+            Outcome::Pass
+        } else {
+            Outcome::Fail
+        };
+        Report {
+            command,
+            version: env!("CARGO_PKG_VERSION"),
+            started,
+            outcome,
+            warnings,
+            checks,
+            details,
+        }
+    }
+
+    /// One JSON object and a line feed.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
+        let text = serde_json::to_string_pretty(self)?;
+        writeln!(out, "{}", printable_json(&text))
+    }
+}
+
+fn as_rfc_3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.3}"))
+}
+
 /// Whether every check passed. None at all is no pass: what was not looked at is not proven.
 pub fn has_passed(checks: &[Check]) -> bool {
     !checks.is_empty() && checks.iter().all(|check| check.outcome == Outcome::Pass)
@@ -76,8 +138,9 @@ pub fn write_lines(checks: &[Check], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn one_line(text: &str) -> String {
-    text.replace(['\n', '\r'], " ")
+/// Text for one line of a terminal: line breaks as blanks, other control characters escaped.
+pub fn one_line(text: &str) -> String {
+    printable(&text.replace(['\n', '\r'], " "))
 }
 
 #[cfg(test)]
@@ -99,5 +162,23 @@ mod tests {
         assert!(!has_passed(&checks));
         assert!(has_passed(&checks[..1]));
         assert!(!has_passed(&[]));
+    }
+
+    #[test]
+    fn the_object_says_what_ran_and_how_it_ended() {
+        let report = |checks| Report::new("verify x", Timestamp::UNIX_EPOCH, vec![], checks, 7);
+        let mut out = Vec::new();
+        report(vec![Check::pass("a", "is\u{9b}so")])
+            .write_json(&mut out)
+            .unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(!text.contains('\u{9b}'), "{text}");
+        let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(object["command"], "verify x");
+        assert_eq!(object["started"], "1970-01-01T00:00:00.000Z");
+        assert_eq!(object["outcome"], "pass");
+        assert_eq!(object["checks"][0]["text"], "is\u{9b}so");
+        assert_eq!(object["details"], 7);
+        assert_eq!(report(vec![]).outcome, Outcome::Fail);
     }
 }

@@ -108,7 +108,7 @@ impl ServeSettings {
             (Some(_), [_, ..]) => return Err(SettingsError::PortAndAddress),
             (Some(port), []) => loopback(port),
             (None, addresses @ [_, ..]) => each_once(addresses)?,
-            (None, []) => loopback(port_from(env, &mut merge.warnings)?.unwrap_or(DEFAULT_PORT)),
+            (None, []) => loopback(default_port(env, &mut merge.warnings)?),
         };
         let defaults = RetirementSettings::default();
         let after = args.retire_after.or(file.retire_after);
@@ -173,6 +173,17 @@ fn resolve_common(
         warnings,
     };
     Ok((merge, file))
+}
+
+/// The port where no flag says another.
+///
+/// # Errors
+/// A variable that is no port.
+pub(crate) fn default_port(
+    env: &Environment<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<u16, SettingsError> {
+    Ok(port_from(env, warnings)?.unwrap_or(DEFAULT_PORT))
 }
 
 fn each_once(addresses: &[SocketAddr]) -> Result<Vec<SocketAddr>, SettingsError> {

@@ -1,0 +1,98 @@
+//! The flags of `metricsd verify`.
+//!
+//! Invariant: a flag that is listed works. Must not touch: files, sockets, the environment (it comes in as a closure).
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::scrape::ScrapeUrl;
+use crate::cli::{CommonArgs, RenderArgs, parse_path};
+use crate::settings::{Environment, MergeSettings, SettingsError, default_port};
+
+/// The proofs.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// What to prove.
+    #[command(subcommand)]
+    pub command: VerifyCommand,
+}
+
+/// One proof.
+#[derive(Debug, Subcommand)]
+pub enum VerifyCommand {
+    /// Recompute every total from shards, archive and journal without the daemon, and compare with what it serves.
+    Totals(TotalsArgs),
+}
+
+/// Which directories are meant; resolved as `serve` resolves them.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PlaceArgs {
+    /// Directory of the shards [env: PEAKTRADE_METRICS_MULTIPROC_DIR, PROMETHEUS_MULTIPROC_DIR] [default:
+    /// .ops_local/prom_multiproc].
+    #[arg(long = "multiproc-dir", value_name = "DIR", value_parser = parse_path)]
+    pub multiproc_dir: Option<PathBuf>,
+    /// Directory of what is known of processes that ended [env: STATE_DIRECTORY] [default: metricsd/HASH in XDG_STATE_HOME or
+    /// ~/.local/state, HASH being that of the shard directory's path].
+    #[arg(long = "state-dir", value_name = "DIR", value_parser = parse_path)]
+    pub state_dir: Option<PathBuf>,
+    /// Configuration file (TOML) that the daemon runs on.
+    #[arg(long = "config.file", value_name = "FILE", value_parser = parse_path)]
+    pub config_file: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    /// The settings that a daemon with these flags and this environment would merge by.
+    ///
+    /// # Errors
+    /// As [`MergeSettings::resolve`].
+    pub fn resolve(&self, env: &Environment<'_>) -> Result<MergeSettings, SettingsError> {
+        let common = CommonArgs {
+            multiproc_dir: self.multiproc_dir.clone(),
+            state_dir: self.state_dir.clone(),
+            config_file: self.config_file.clone(),
+            ..CommonArgs::default()
+        };
+        MergeSettings::resolve(&RenderArgs { common }, env)
+    }
+}
+
+/// How a report is written.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct OutputArgs {
+    /// Write one JSON object instead of lines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The flags of `verify totals`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TotalsArgs {
+    /// Which directories.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Where the daemon serves [default: http://127.0.0.1:PORT/metrics, PORT being PEAK_TRADE_METRICSD_PORT or 9111].
+    #[arg(long, value_name = "URL")]
+    pub url: Option<ScrapeUrl>,
+    /// How the report is written.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+impl TotalsArgs {
+    /// What to read, and where to scrape.
+    ///
+    /// # Errors
+    /// As [`MergeSettings::resolve`]; a variable that is no port.
+    pub fn resolve(
+        &self,
+        env: &Environment<'_>,
+    ) -> Result<(MergeSettings, ScrapeUrl), SettingsError> {
+        let mut settings = self.place.resolve(env)?;
+        let url = match &self.url {
+            Some(url) => url.clone(),
+            None => ScrapeUrl::of_port(default_port(env, &mut settings.warnings)?),
+        };
+        Ok((settings, url))
+    }
+}

@@ -1,0 +1,92 @@
+//! `metricsd verify`: the operator's proofs. Each is a list of checks that can fail, and an exit code.
+//!
+//! Invariant: a proof changes nothing: no lock, no lease, no file. What could not be looked at is never a pass. Must not open
+//! anything for writing.
+
+pub mod cli;
+pub mod scrape;
+pub mod totals;
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::report::{Outcome, Report, one_line, write_lines};
+use crate::settings::{Environment, SettingsError};
+
+use cli::{OutputArgs, VerifyArgs, VerifyCommand};
+
+/// Nothing was proven and nothing refuted.
+#[derive(Debug, Error)]
+pub enum VerifyError {
+    /// Settings that cannot be used. The exit code is 2.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The report cannot be written. The exit code is 1.
+    #[error("cannot write the report out: {source}")]
+    Write {
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+/// Runs a proof and writes its report to `out`.
+///
+/// # Errors
+/// Bad settings; a report that cannot be written. A check that fails is none.
+pub fn run(
+    args: &VerifyArgs,
+    env: &Environment<'_>,
+    out: &mut dyn Write,
+) -> Result<Outcome, VerifyError> {
+    let started = Timestamp::now();
+    match &args.command {
+        VerifyCommand::Totals(args) => {
+            let (settings, url) = args.resolve(env)?;
+            let totals = totals::prove(&settings, &url);
+            let lines = totals.lines();
+            let report = Report::new(
+                "verify totals",
+                started,
+                settings.warnings,
+                totals.checks,
+                totals.details,
+            );
+            finish(&report, &lines, args.output, out)
+        }
+    }
+}
+
+/// Writes a report as it is wanted: as one JSON object, or its checks as lines with `details` behind them.
+///
+/// # Errors
+/// Those of `out`; a reader that has seen enough and left is none.
+pub fn finish<D: Serialize>(
+    report: &Report<D>,
+    details: &[String],
+    output: OutputArgs,
+    out: &mut dyn Write,
+) -> Result<Outcome, VerifyError> {
+    let written = if output.json {
+        report.write_json(out)
+    } else {
+        let warnings = report.warnings.iter();
+        warnings
+            .map(|warning| format!("WARN|settings|{warning}"))
+            .try_for_each(|line| writeln!(out, "{}", one_line(&line)))
+            .and_then(|()| write_lines(&report.checks, out))
+            .and_then(|()| {
+                details
+                    .iter()
+                    .try_for_each(|line| writeln!(out, "{}", one_line(line)))
+            })
+    };
+    match written.and_then(|()| out.flush()) {
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+            Err(VerifyError::Write { source })
+        }
+        _ => Ok(report.outcome),
+    }
+}
