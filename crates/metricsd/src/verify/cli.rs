@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::scrape::ScrapeUrl;
 use crate::cli::{CommonArgs, RenderArgs, parse_path};
+use crate::retention::DeadGauges;
 use crate::settings::{Environment, MergeSettings, SettingsError, default_port};
 
 /// The proofs.
@@ -74,24 +75,35 @@ pub struct TotalsArgs {
     /// Where the daemon serves [default: http://127.0.0.1:PORT/metrics, PORT being PEAK_TRADE_METRICSD_PORT or 9111].
     #[arg(long, value_name = "URL")]
     pub url: Option<ScrapeUrl>,
+    /// Ask nobody: only whether shards, archive and journal can be read whole.
+    #[arg(long = "without-scrape", conflicts_with = "url")]
+    pub without_scrape: bool,
+    /// What the daemon was told of live* gauges of ended processes: keep, drop or a duration [default: keep].
+    #[arg(long = "dead-gauges", value_name = "keep|drop|DURATION")]
+    pub dead_gauges: Option<DeadGauges>,
     /// How the report is written.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
 impl TotalsArgs {
-    /// What to read, and where to scrape.
+    /// What to read, and where to scrape, if it is to be scraped.
     ///
     /// # Errors
     /// As [`MergeSettings::resolve`]; a variable that is no port.
     pub fn resolve(
         &self,
         env: &Environment<'_>,
-    ) -> Result<(MergeSettings, ScrapeUrl), SettingsError> {
+    ) -> Result<(MergeSettings, Option<ScrapeUrl>), SettingsError> {
         let mut settings = self.place.resolve(env)?;
+        settings.dead_gauges = self.dead_gauges.unwrap_or(settings.dead_gauges);
         let url = match &self.url {
-            Some(url) => url.clone(),
-            None => ScrapeUrl::of_port(default_port(env, &mut settings.warnings)?),
+            _ if self.without_scrape => None,
+            Some(url) => Some(url.clone()),
+            None => Some(ScrapeUrl::of_port(default_port(
+                env,
+                &mut settings.warnings,
+            )?)),
         };
         Ok((settings, url))
     }

@@ -4,7 +4,11 @@
 //! anything for writing.
 
 pub mod cli;
+pub mod compare;
+mod naive;
+mod reading;
 pub mod scrape;
+mod sources;
 pub mod totals;
 
 use std::io::{self, Write};
@@ -45,7 +49,10 @@ pub fn run(
     match &args.command {
         VerifyCommand::Totals(args) => {
             let (settings, url) = args.resolve(env)?;
-            let totals = totals::prove(&settings, &url);
+            let totals = match url {
+                Some(url) => totals::prove(&settings, &url),
+                None => totals::prove_files(&settings),
+            };
             let lines = totals.lines();
             let report = Report::new(
                 "verify totals",
