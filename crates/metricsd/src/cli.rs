@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+use crate::inspect::InspectArgs;
 use crate::retention::{DURATION_ACCEPTED, DeadGauges, RetireAfter, parse_duration};
 use crate::verify::cli::VerifyArgs;
 
@@ -35,6 +36,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Merge once, print the merged families as text 0.0.4, change nothing.
     Render(RenderArgs),
+    /// Show what is in a shard, a file of the state, or a directory of either; change nothing.
+    Inspect(InspectArgs),
     /// Prove that what is served is right; exit code 0 if it is, 1 if not.
     Verify(VerifyArgs),
 }

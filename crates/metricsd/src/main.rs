@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use metricsd::cli::{Cli, Command};
+use metricsd::inspect;
 use metricsd::log::Log;
 use metricsd::render::render;
 use metricsd::report::Outcome;
@@ -47,6 +48,10 @@ fn main() -> ExitCode {
             };
             end(log, outcome)
         }
+        Command::Inspect(args) => match inspect::run(&args, &mut io::stdout().lock()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(err) => fail(1, &err.into()),
+        },
         Command::Verify(args) => {
             let env = |name: &str| std::env::var_os(name);
             match verify::run(&args, &env, &mut io::stdout().lock()) {

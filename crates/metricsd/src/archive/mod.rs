@@ -34,6 +34,7 @@ mod tend;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -56,6 +57,7 @@ pub use report::{DamagedFile, Loss, OpenError, OpenReport};
 pub use reserve::Space;
 pub use state::{Run, State};
 pub use storage::{Operation, Storage, StorageError};
+pub use view::{FileView, FrameContent, FrameView, begins_as_archive, is_archive_file};
 
 use journal::Journal;
 use recover::recover;

@@ -16,3 +16,14 @@ pub(super) const HAS_TOTAL: u8 = 0x20;
 pub(super) const START_MASK: u8 = 0xc0;
 pub(super) const START_SAME: u8 = 0x40;
 pub(super) const START_HERE: u8 = 0x80;
+
+/// What a block is called, for a person.
+pub(in crate::archive) fn block_name(payload: &[u8]) -> &'static str {
+    match payload.first() {
+        Some(&SERIES) => "series",
+        Some(&GAUGES) => "gauges of ended processes",
+        Some(&SHARDS) => "shards",
+        Some(&RUN) => "last run",
+        _ => "unknown block",
+    }
+}

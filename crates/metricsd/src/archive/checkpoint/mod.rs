@@ -16,6 +16,8 @@ use super::codec::{Reader, put_varint};
 use super::format::{CHECKPOINT_ASIDE_NAME, PayloadRole, checkpoint_head, checkpoint_name};
 use super::frame::{Place, put_frame, scan};
 use super::state::State;
+pub(super) use layout::block_name;
+
 use super::storage::{Operation, Storage, StorageError, failed};
 
 /// A block is closed when it has grown to this. Damage costs a block; the next one begins anew.
