@@ -1,11 +1,13 @@
 //! Shards and archive as they lie on disk, read as plainly as can be: each file whole, nothing kept between readings.
 //!
-//! Invariant: a reading is of one moment as far as the archive goes: neither its last record nor the names of the shards changed
-//! meanwhile, or everything is read again. No lock, no lease; must not open anything for writing.
+//! Invariant: a reading is of one moment as far as the archive goes: while the shards were read nothing moved from them into it, and
+//! no older file was missed by the listing, or everything is read again. No lock, no lease; must not open anything for writing.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
 
 use metricsd_shard::{
     BirthTime, Damage, HEADER_LEN_BYTES, NameError, ShardFile, ShardName, original_of_retiring,
@@ -13,15 +15,16 @@ use metricsd_shard::{
 };
 use thiserror::Error;
 
-use crate::archive::{self, IdentityKey, OpenError, OpenReport, State};
+use crate::archive::{self, Exact, IdentityKey, OpenError, OpenReport, Phase, State};
 use crate::books::identity_key;
+use crate::clock::unix_seconds;
 use crate::directory::{DirectoryError, ListedName, ShardDirectory};
 use crate::sentence::one_sentence;
 use crate::settings::MergeSettings;
 use crate::state_directory::{StateDirectory, StateDirectoryError};
 
-/// How often everything is read again because a daemon moved something meanwhile.
-const ATTEMPTS_MAX: usize = 20;
+/// For how long everything is read again because a daemon moved something meanwhile.
+const TIME_MAX: Duration = Duration::from_secs(10);
 
 /// One shard's content.
 #[derive(Debug)]
@@ -60,7 +63,7 @@ pub(super) enum ReadingError {
     StateDirectory(#[from] StateDirectoryError),
     #[error("{}: {source}", .path.display())]
     State { path: PathBuf, source: OpenError },
-    #[error("{}: a daemon moved something during each of {ATTEMPTS_MAX} readings; try again", .path.display())]
+    #[error("{}: a daemon moved something during each reading for {TIME_MAX:?}; try again", .path.display())]
     Moving { path: PathBuf },
 }
 
@@ -78,16 +81,17 @@ impl Reading {
 
 /// Reads everything.
 pub(super) fn read(settings: &MergeSettings) -> Result<Reading, ReadingError> {
+    let deadline = Instant::now() + TIME_MAX;
     let mut before = load(settings)?;
-    for _ in 0..ATTEMPTS_MAX {
+    while Instant::now() < deadline {
+        let began = SystemTime::now();
         let directory = ShardDirectory::open(&settings.directory.path)?;
         let names = directory.list()?;
         let shards = read_shards(&directory, &names);
-        let names_after = directory.list()?;
+        let is_whole = !has_missed(&directory, &names, began)?;
         let after = load(settings)?;
-        let held_still = names_of(&names) == names_of(&names_after);
         match shards {
-            Some((shards, damaged)) if held_still && sequence(&before) == sequence(&after) => {
+            Some((shards, damaged)) if is_whole && add_the_same(&before, &after) => {
                 return Ok(Reading {
                     shards,
                     archive: before,
@@ -100,6 +104,57 @@ pub(super) fn read(settings: &MergeSettings) -> Result<Reading, ReadingError> {
     Err(ReadingError::Moving {
         path: settings.directory.path.clone(),
     })
+}
+
+/// Whether both add the same to the same shards. Notes of what live shards hold may have come meanwhile.
+fn add_the_same(before: &Archive, after: &Archive) -> bool {
+    let (Some((before, was)), Some((after, is))) = (before, after) else {
+        return before.is_none() && after.is_none();
+    };
+    if was.last_sequence == is.last_sequence {
+        return true;
+    }
+    let settled = |state: &State| -> Vec<(IdentityKey, Phase, Vec<_>)> {
+        let settled = state.shards().filter(|(_, known)| {
+            known.phase() != Phase::Seen || known.corrections().next().is_some()
+        });
+        settled
+            .map(|(identity, it)| (identity.clone(), it.phase(), it.corrections().collect()))
+            .collect()
+    };
+    let known_count = before.totals().len().min(after.totals().len());
+    let (old, new) = after.totals().split_at(known_count);
+    before.totals() == old
+        && new.iter().all(Exact::is_zero)
+        && before.ended_gauges() == after.ended_gauges()
+        && settled(before) == settled(after)
+}
+
+/// Whether there is a shard that was there before the reading and that its listing does not show: one that was renamed meanwhile.
+fn has_missed(
+    directory: &ShardDirectory,
+    names: &[ListedName],
+    began: SystemTime,
+) -> Result<bool, ReadingError> {
+    let listed: HashSet<&OsStr> = names.iter().map(|listed| listed.name.as_os_str()).collect();
+    let inodes: HashSet<u64> = names.iter().map(|listed| listed.inode).collect();
+    let is_young = |name: &str| match ShardFile::open_at(directory.as_fd(), name) {
+        Ok(file) => file.identity().birth.is_some_and(|birth| {
+            birth.unix_seconds as f64 + f64::from(birth.nanoseconds) / 1e9 > unix_seconds(began)
+        }),
+        // Gone again, or never to be read.
+        Err(_) => true,
+    };
+    for later in directory.list()? {
+        let name = later.name.to_string_lossy();
+        let is_shard = ShardName::parse(original_of_retiring(&name).unwrap_or(&name))
+            != Err(NameError::NotAShard);
+        let is_new = !listed.contains(later.name.as_os_str());
+        if is_shard && is_new && !inodes.contains(&later.inode) && !is_young(&name) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 type Archive = Option<(State, OpenReport)>;
@@ -127,16 +182,6 @@ fn load(settings: &MergeSettings) -> Result<Archive, ReadingError> {
         source,
     })?;
     Ok(Some(loaded))
-}
-
-fn names_of(listing: &[ListedName]) -> HashSet<(&std::ffi::OsStr, u64)> {
-    let shards = listing.iter().filter(|listed| {
-        let name = listed.name.to_string_lossy();
-        ShardName::parse(original_of_retiring(&name).unwrap_or(&name)) != Err(NameError::NotAShard)
-    });
-    shards
-        .map(|listed| (listed.name.as_os_str(), listed.inode))
-        .collect()
 }
 
 /// Every shard of a listing; none if one vanished since.
