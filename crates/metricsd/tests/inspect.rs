@@ -142,7 +142,7 @@ fn a_shard_is_shown_with_exact_values_its_writer_and_its_damage() {
     for part in [
         "0.1",
         "a_total{side=\"buy\"}",
-        "9.007199254740992e+015",
+        "9.007199254740992e+15",
         "NaN",
         "77",
     ] {

@@ -83,12 +83,11 @@ pub(super) fn look(path: &Path, disk: &Disk, limit: Limit) -> Result<StatePage, 
             name: name.clone(),
             len_bytes,
         });
+        if !is_segment {
+            continue;
+        }
         // One that went since, or cannot be read, is among the losses if it matters.
-        let Ok(bytes) = disk
-            .read(&name, STATE_FILE_LEN_MAX_BYTES)
-            .map_err(|_| ())
-            .and_then(|bytes| if is_segment { Ok(bytes) } else { Err(()) })
-        else {
+        let Ok(bytes) = disk.read(&name, STATE_FILE_LEN_MAX_BYTES) else {
             continue;
         };
         let view = FileView::of(&bytes);

@@ -1,24 +1,27 @@
 //! Shards and archive as they lie on disk, read as plainly as can be: each file whole, nothing kept between readings.
 //!
-//! Invariant: a reading is of one moment as far as the archive goes: while the shards were read nothing moved from them into it, and
-//! no older file was missed by the listing, or everything is read again. No lock, no lease; must not open anything for writing.
+//! A daemon may retire shards all the time, so nothing is waited for: shards are opened, the archive is read, and only then are the
+//! values read, from the open files. What was absorbed by then is subtracted as the archive says, what is absorbed later counts
+//! as the file holds it, and what came meanwhile is younger than the reading.
+//!
+//! Invariant: no count is in a reading twice or not at all; where that cannot be said, everything is read again. No lock, no
+//! lease; must not open anything for writing.
 
-use std::collections::HashSet;
-use std::ffi::OsStr;
+use std::collections::{BTreeMap, HashSet};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use metricsd_shard::{
     BirthTime, Damage, HEADER_LEN_BYTES, NameError, ShardFile, ShardName, original_of_retiring,
     parse_from, read_value,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 
-use crate::archive::{self, Exact, IdentityKey, OpenError, OpenReport, Phase, State};
+use crate::archive::{self, IdentityKey, OpenError, OpenReport, Phase, State};
 use crate::books::identity_key;
-use crate::clock::unix_seconds;
-use crate::directory::{DirectoryError, ListedName, ShardDirectory};
+use crate::directory::{DirectoryError, ShardDirectory};
 use crate::sentence::one_sentence;
 use crate::settings::MergeSettings;
 use crate::state_directory::{StateDirectory, StateDirectoryError};
@@ -81,80 +84,59 @@ impl Reading {
 
 /// Reads everything.
 pub(super) fn read(settings: &MergeSettings) -> Result<Reading, ReadingError> {
+    allow_many_descriptors();
     let deadline = Instant::now() + TIME_MAX;
-    let mut before = load(settings)?;
-    while Instant::now() < deadline {
-        let began = SystemTime::now();
+    loop {
         let directory = ShardDirectory::open(&settings.directory.path)?;
-        let names = directory.list()?;
-        let shards = read_shards(&directory, &names);
-        let is_whole = !has_missed(&directory, &names, began)?;
-        let after = load(settings)?;
-        match shards {
-            Some((shards, damaged)) if is_whole && add_the_same(&before, &after) => {
-                return Ok(Reading {
-                    shards,
-                    archive: before,
-                    damaged,
-                });
-            }
-            _ => before = after,
+        let mut held = Held::default();
+        held.open_all(&directory)?;
+        let archive = load(settings)?;
+        // Those that were renamed while the first listing was made, and younger ones.
+        held.open_all(&directory)?;
+        let is_counted_once = held.each_counts_once(&archive);
+        let identities: HashSet<IdentityKey> = held.identities();
+        let (shards, damaged) = held.read();
+        if is_counted_once && has_missed_none(&identities, &archive, &load(settings)?) {
+            return Ok(Reading {
+                shards,
+                archive,
+                damaged,
+            });
+        }
+        if Instant::now() > deadline {
+            return Err(ReadingError::Moving {
+                path: settings.directory.path.clone(),
+            });
         }
     }
-    Err(ReadingError::Moving {
-        path: settings.directory.path.clone(),
-    })
 }
 
-/// Whether both add the same to the same shards. Notes of what live shards hold may have come meanwhile.
-fn add_the_same(before: &Archive, after: &Archive) -> bool {
-    let (Some((before, was)), Some((after, is))) = (before, after) else {
-        return before.is_none() && after.is_none();
+/// Every shard is open at once.
+fn allow_many_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
     };
-    if was.last_sequence == is.last_sequence {
+    // Without it, shards beyond the limit are named as unreadable.
+    let _ = setrlimit(Resource::Nofile, raised);
+}
+
+/// Whether no shard that was absorbed while the others were read is missing here.
+fn has_missed_none(held: &HashSet<IdentityKey>, archive: &Archive, later: &Archive) -> bool {
+    let Some((later, _)) = later else {
         return true;
-    }
-    let settled = |state: &State| -> Vec<(IdentityKey, Phase, Vec<_>)> {
-        let settled = state.shards().filter(|(_, known)| {
-            known.phase() != Phase::Seen || known.corrections().next().is_some()
-        });
-        settled
-            .map(|(identity, it)| (identity.clone(), it.phase(), it.corrections().collect()))
-            .collect()
     };
-    let known_count = before.totals().len().min(after.totals().len());
-    let (old, new) = after.totals().split_at(known_count);
-    before.totals() == old
-        && new.iter().all(Exact::is_zero)
-        && before.ended_gauges() == after.ended_gauges()
-        && settled(before) == settled(after)
-}
-
-/// Whether there is a shard that was there before the reading and that its listing does not show: one that was renamed meanwhile.
-fn has_missed(
-    directory: &ShardDirectory,
-    names: &[ListedName],
-    began: SystemTime,
-) -> Result<bool, ReadingError> {
-    let listed: HashSet<&OsStr> = names.iter().map(|listed| listed.name.as_os_str()).collect();
-    let inodes: HashSet<u64> = names.iter().map(|listed| listed.inode).collect();
-    let is_young = |name: &str| match ShardFile::open_at(directory.as_fd(), name) {
-        Ok(file) => file.identity().birth.is_some_and(|birth| {
-            birth.unix_seconds as f64 + f64::from(birth.nanoseconds) / 1e9 > unix_seconds(began)
-        }),
-        // Gone again, or never to be read.
-        Err(_) => true,
+    let is_settled = |state: &State, identity| {
+        let known = state.shard(identity);
+        known.is_some_and(|known| known.phase() != Phase::Seen)
     };
-    for later in directory.list()? {
-        let name = later.name.to_string_lossy();
-        let is_shard = ShardName::parse(original_of_retiring(&name).unwrap_or(&name))
-            != Err(NameError::NotAShard);
-        let is_new = !listed.contains(later.name.as_os_str());
-        if is_shard && is_new && !inodes.contains(&later.inode) && !is_young(&name) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    later.shards().all(|(identity, _)| {
+        let was_settled = archive
+            .as_ref()
+            .is_some_and(|(state, _)| is_settled(state, identity));
+        held.contains(identity) || was_settled || !is_settled(later, identity)
+    })
 }
 
 type Archive = Option<(State, OpenReport)>;
@@ -184,68 +166,90 @@ fn load(settings: &MergeSettings) -> Result<Archive, ReadingError> {
     Ok(Some(loaded))
 }
 
-/// Every shard of a listing; none if one vanished since.
-fn read_shards(
-    directory: &ShardDirectory,
-    names: &[ListedName],
-) -> Option<(Vec<ShardContent>, Vec<String>)> {
-    let mut shards: Vec<(Option<BirthTime>, String, ShardContent)> = Vec::new();
-    let mut damaged = Vec::new();
-    let mut seen = HashSet::new();
-    let mut buffer = Vec::new();
-    for listed in names {
-        let file_name = listed.name.to_string_lossy().into_owned();
-        let name = match ShardName::parse(original_of_retiring(&file_name).unwrap_or(&file_name)) {
-            Ok(name) => name,
-            Err(NameError::NotAShard) => continue,
-            Err(err) => {
-                damaged.push(format!("{file_name}: {err}"));
-                continue;
+/// Shards that are open, with what could not be opened.
+#[derive(Default)]
+struct Held {
+    files: Vec<(Option<BirthTime>, String, ShardName, ShardFile)>,
+    identities: HashSet<IdentityKey>,
+    unreadable: BTreeMap<String, String>,
+}
+
+impl Held {
+    /// Opens what the directory shows and is not open yet.
+    fn open_all(&mut self, directory: &ShardDirectory) -> Result<(), DirectoryError> {
+        for listed in directory.list()? {
+            let file_name = listed.name.to_string_lossy().into_owned();
+            let original = original_of_retiring(&file_name).unwrap_or(&file_name);
+            let opened = match ShardName::parse(original) {
+                Err(NameError::NotAShard) => continue,
+                Err(err) => Err(format!("{file_name}: {err}")),
+                Ok(_) if listed.name.to_str().is_none() => {
+                    Err(format!("{file_name}: its name is not UTF-8"))
+                }
+                Ok(name) => match ShardFile::open_at(directory.as_fd(), &file_name) {
+                    Ok(file) => Ok((name, file)),
+                    // Unlinked since it was listed: what it held is in the archive.
+                    Err(metricsd_shard::OpenError::Vanished { .. }) => continue,
+                    Err(err) => Err(one_sentence(&err)),
+                },
+            };
+            match opened {
+                Err(sentence) => drop(self.unreadable.insert(file_name, sentence)),
+                // A second name of a file counts once.
+                Ok((name, file)) if self.identities.insert(identity_key(&file.identity())) => {
+                    let birth = file.identity().birth;
+                    self.files.push((birth, file_name, name, file));
+                }
+                Ok(_) => {}
             }
-        };
-        if listed.name.to_str().is_none() {
-            damaged.push(format!("{file_name}: its name is not UTF-8"));
-            continue;
         }
-        let file = match ShardFile::open_at(directory.as_fd(), &file_name) {
-            Ok(file) => file,
-            Err(metricsd_shard::OpenError::Vanished { .. }) => return None,
-            Err(err) => {
+        Ok(())
+    }
+
+    fn identities(&self) -> HashSet<IdentityKey> {
+        self.identities.clone()
+    }
+
+    /// Whether no file is deleted and forgotten, so that the archive holds its counts and does not say so.
+    fn each_counts_once(&self, archive: &Archive) -> bool {
+        self.files.iter().all(|(_, _, _, file)| {
+            let is_known = archive
+                .as_ref()
+                .is_some_and(|(state, _)| state.shard(&identity_key(&file.identity())).is_some());
+            is_known || file.stat().is_ok_and(|stat| stat.link_count > 0)
+        })
+    }
+
+    /// Reads all values, in canonical order.
+    fn read(mut self) -> (Vec<ShardContent>, Vec<String>) {
+        self.files.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        let mut damaged: Vec<String> = self.unreadable.into_values().collect();
+        let (mut shards, mut buffer) = (Vec::new(), Vec::new());
+        for (_, file_name, name, file) in self.files {
+            if let Err(err) = file.read_used(&mut buffer) {
                 damaged.push(one_sentence(&err));
                 continue;
             }
-        };
-        let identity = identity_key(&file.identity());
-        // A second name of a file counts once.
-        if !seen.insert(identity.clone()) {
-            continue;
-        }
-        if let Err(err) = file.read_used(&mut buffer) {
-            damaged.push(one_sentence(&err));
-            continue;
-        }
-        let parsed = parse_from(&buffer, HEADER_LEN_BYTES);
-        match &parsed.damage {
-            // A writer is about to begin, or died before it did: nothing is lost.
-            None | Some(Damage::Empty) => {}
-            Some(damage) => damaged.push(format!("{file_name}: {damage}")),
-        }
-        let entries = parsed.entries.iter().map(|entry| {
-            let (value, timestamp) = read_value(&buffer, entry.value_offset);
-            ReadEntry {
-                key: entry.key.to_vec(),
-                value,
-                timestamp,
+            let parsed = parse_from(&buffer, HEADER_LEN_BYTES);
+            match &parsed.damage {
+                // A writer is about to begin, or died before it did: nothing is lost.
+                None | Some(Damage::Empty) => {}
+                Some(damage) => damaged.push(format!("{file_name}: {damage}")),
             }
-        });
-        let content = ShardContent {
-            name,
-            identity,
-            entries: entries.collect(),
-        };
-        shards.push((file.identity().birth, file_name, content));
+            let entries = parsed.entries.iter().map(|entry| {
+                let (value, timestamp) = read_value(&buffer, entry.value_offset);
+                ReadEntry {
+                    key: entry.key.to_vec(),
+                    value,
+                    timestamp,
+                }
+            });
+            shards.push(ShardContent {
+                name,
+                identity: identity_key(&file.identity()),
+                entries: entries.collect(),
+            });
+        }
+        (shards, damaged)
     }
-    shards.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-    let shards = shards.into_iter().map(|(_, _, content)| content).collect();
-    Some((shards, damaged))
 }
