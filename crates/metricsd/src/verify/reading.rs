@@ -127,7 +127,7 @@ fn has_missed_none(held: &HashSet<IdentityKey>, archive: &Archive, later: &Archi
     let Some((later, _)) = later else {
         return true;
     };
-    let is_settled = |state: &State, identity| {
+    let is_settled = |state: &State, identity: &IdentityKey| {
         let known = state.shard(identity);
         known.is_some_and(|known| known.phase() != Phase::Seen)
     };
