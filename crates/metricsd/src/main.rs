@@ -12,6 +12,7 @@ use metricsd::render::render;
 use metricsd::report::Outcome;
 use metricsd::serve::Running;
 use metricsd::settings::{MergeSettings, ServeSettings};
+use metricsd::verify::mode_b::ModeBError;
 use metricsd::verify::{self, VerifyError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -58,7 +59,8 @@ fn main() -> ExitCode {
                 Ok(Outcome::Pass) => ExitCode::SUCCESS,
                 Ok(Outcome::Fail) => ExitCode::from(1),
                 Err(err @ VerifyError::Settings(_)) => fail(2, &err.into()),
-                Err(err @ VerifyError::Write { .. }) => fail(1, &err.into()),
+                Err(VerifyError::ModeB(ModeBError::Settings(err))) => fail(2, &err.into()),
+                Err(err) => fail(1, &err.into()),
             }
         }
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::mode_b::cli::ModeBArgs;
 use super::scrape::ScrapeUrl;
 use crate::cli::{CommonArgs, RenderArgs, parse_path};
 use crate::retention::DeadGauges;
@@ -24,6 +25,8 @@ pub struct VerifyArgs {
 pub enum VerifyCommand {
     /// Recompute every total from shards, archive and journal without the daemon, and compare with what it serves.
     Totals(TotalsArgs),
+    /// Check that sessions, daemon and Prometheus are wired as Mode B wants it, with or without a session of its own.
+    ModeB(Box<ModeBArgs>),
 }
 
 /// Which directories are meant; resolved as `serve` resolves them.

@@ -1,10 +1,14 @@
 //! `metricsd verify`: the operator's proofs. Each is a list of checks that can fail, and an exit code.
 //!
-//! Invariant: a proof changes nothing: no lock, no lease, no file. What could not be looked at is never a pass. Must not open
-//! anything for writing.
+//! Invariant: a proof changes nothing of what it proves: no lock, no lease, no file. What could not be looked at is never a pass. Only
+//! [`evidence`] and the scratch directories of [`drill`] are written, and what a session of [`mode_b`] records.
 
+pub mod child;
 pub mod cli;
 pub mod compare;
+pub mod drill;
+pub mod evidence;
+pub mod mode_b;
 mod naive;
 mod reading;
 pub mod scrape;
@@ -28,6 +32,9 @@ pub enum VerifyError {
     /// Settings that cannot be used. The exit code is 2.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// The verification could not be made or filed. The exit code is 2 for settings, else 1.
+    #[error(transparent)]
+    ModeB(#[from] mode_b::ModeBError),
     /// The report cannot be written. The exit code is 1.
     #[error("cannot write the report out: {source}")]
     Write {
@@ -47,6 +54,10 @@ pub fn run(
 ) -> Result<Outcome, VerifyError> {
     let started = Timestamp::now();
     match &args.command {
+        VerifyCommand::ModeB(args) => Ok(match mode_b::run(args, env, out)? {
+            evidence::Ended::Pass => Outcome::Pass,
+            evidence::Ended::Fail | evidence::Ended::Skip => Outcome::Fail,
+        }),
         VerifyCommand::Totals(args) => {
             let (settings, url) = args.resolve(env)?;
             let totals = match url {

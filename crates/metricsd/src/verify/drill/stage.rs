@@ -1,0 +1,255 @@
+//! The stage of a drill: a scratch directory, daemons and sessions on it, and what their page says.
+//!
+//! Invariant: whatever is started here ends with it.
+
+use std::cell::Cell;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::{PATIENCE, below};
+use crate::sentence::one_sentence;
+use crate::verify::child::{Running, SessionPlan, own_program};
+use crate::verify::mode_b::http::Client;
+use crate::verify::mode_b::page::{Page, losses};
+use crate::verify::mode_b::record::{Probe, Stop};
+
+/// What a session counts with every candle.
+pub(super) const STEPS: &str = "shadow_session_steps_total";
+
+/// Before the address in the daemon's log.
+const ADDRESS_MARK: &str = "serving /metrics address=";
+
+/// Variables that would lead our daemons elsewhere.
+const VARIABLES: [&str; 7] = [
+    "STATE_DIRECTORY",
+    "PEAKTRADE_METRICS_MULTIPROC_DIR",
+    "PROMETHEUS_MULTIPROC_DIR",
+    "prometheus_multiproc_dir",
+    "PEAK_TRADE_METRICSD_PORT",
+    "PEAKTRADE_METRICS_PORT",
+    "NOTIFY_SOCKET",
+];
+
+/// The scratch directory of one drill.
+#[derive(Debug)]
+pub(super) struct Stage {
+    folder: TempDir,
+    /// Where the shards go.
+    pub(super) shards: PathBuf,
+    /// Where the daemon's state goes.
+    pub(super) state: PathBuf,
+    metricsd: PathBuf,
+    session: PathBuf,
+    /// Whether somebody wants it to end.
+    pub(super) stop: Stop,
+    client: Client,
+    started: Cell<u32>,
+}
+
+/// A daemon of a drill.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    /// The process.
+    pub(super) running: Running,
+    url: String,
+}
+
+impl Stage {
+    /// A new one in the temporary directory.
+    pub(super) fn new(session: PathBuf, stop: Stop) -> Result<Stage, String> {
+        let folder = tempfile::Builder::new()
+            .prefix("metricsd-drill-")
+            .tempdir()
+            .map_err(|err| format!("no temporary directory: {err}"))?;
+        Ok(Stage {
+            shards: below(folder.path(), "prom_multiproc"),
+            state: below(folder.path(), "state"),
+            metricsd: own_program().map_err(|err| one_sentence(&err))?,
+            session,
+            stop,
+            client: Client::default(),
+            started: Cell::new(0),
+            folder,
+        })
+    }
+
+    /// The scratch directory.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Our own program.
+    pub(super) fn metricsd(&self) -> &Path {
+        &self.metricsd
+    }
+
+    /// The session's program.
+    pub(super) fn session_program(&self) -> &Path {
+        &self.session
+    }
+
+    /// Starts a daemon; it need not get ready.
+    pub(super) fn start_daemon(
+        &self,
+        flags: &[&str],
+        probe: &mut Probe,
+    ) -> Result<Running, String> {
+        let mut arguments: Vec<OsString> = [
+            "serve",
+            "--web.listen-address",
+            "127.0.0.1:0",
+            "--multiproc-dir",
+        ]
+        .map(OsString::from)
+        .to_vec();
+        arguments.push(self.shards.clone().into());
+        arguments.push("--state-dir".into());
+        arguments.push(self.state.clone().into());
+        arguments.extend(flags.iter().map(OsString::from));
+        let variables = VARIABLES.map(|name| (name, None));
+        let log = self.new_log("metricsd");
+        let running = Running::start(&self.metricsd, &arguments, &variables, log)
+            .map_err(|err| one_sentence(&err))?;
+        probe.ask(running.command(), || format!("pid {}", running.id()));
+        Ok(running)
+    }
+
+    /// Starts a daemon and waits until it serves.
+    pub(super) fn daemon(&self, flags: &[&str], probe: &mut Probe) -> Result<Daemon, String> {
+        let mut running = self.start_daemon(flags, probe)?;
+        let mut address = None;
+        self.stop.wait(PATIENCE, || {
+            let output = running.output();
+            address = output.lines().find_map(|line| {
+                let (_, rest) = line.split_once(ADDRESS_MARK)?;
+                Some(rest.trim().to_owned())
+            });
+            address.is_some() || running.ended().is_some()
+        });
+        match address {
+            Some(address) => Ok(Daemon {
+                running,
+                url: format!("http://{address}/metrics"),
+            }),
+            None => Err(format!(
+                "the daemon does not serve; it said: {}",
+                running.output()
+            )),
+        }
+    }
+
+    /// Starts a session on the stage's directory.
+    pub(super) fn session(
+        &self,
+        speed: u32,
+        time: Duration,
+        probe: &mut Probe,
+    ) -> Result<Running, String> {
+        let folder = below(self.folder(), &format!("session-{}", self.next()));
+        fs::create_dir(&folder).map_err(|err| format!("{}: {err}", folder.display()))?;
+        let plan = SessionPlan {
+            program: &self.session,
+            shards: &self.shards,
+            config: None,
+            speed,
+            time,
+        };
+        let running = plan.start(&folder).map_err(|err| one_sentence(&err))?;
+        probe.ask(running.command(), || format!("pid {}", running.id()));
+        Ok(running)
+    }
+
+    /// The daemon's page, written down.
+    pub(super) fn page(&self, daemon: &Daemon, probe: &mut Probe) -> Result<Page, String> {
+        let answer = self.client.get(&daemon.url, &[], probe)?;
+        match answer.status {
+            200 => Ok(Page::read(answer.body)),
+            status => Err(format!("{} answers {status}", daemon.url)),
+        }
+    }
+
+    /// Looks at the page until it is as wanted. The page.
+    pub(super) fn page_with(
+        &self,
+        daemon: &Daemon,
+        what: &str,
+        probe: &mut Probe,
+        wanted: impl Fn(&Page) -> bool,
+    ) -> Result<Page, String> {
+        let mut last = Err("not looked".to_owned());
+        self.stop.wait(PATIENCE, || {
+            last = self.page(daemon, &mut Probe::default());
+            last.as_ref().is_ok_and(&wanted)
+        });
+        let page = last?;
+        let steps = steps(&page);
+        probe.ask(format!("GET {} until {what}", daemon.url), || {
+            format!("{STEPS} {steps}")
+        });
+        if wanted(&page) {
+            Ok(page)
+        } else {
+            Err(format!(
+                "within {PATIENCE:?} it did not come to this: {what}; {STEPS} is {steps}"
+            ))
+        }
+    }
+
+    /// Waits for a session to end by itself with exit code 0. The steps that it says it made.
+    pub(super) fn session_end(
+        &self,
+        session: &mut Running,
+        probe: &mut Probe,
+    ) -> Result<f64, String> {
+        let status = session.wait(&self.stop, PATIENCE);
+        let output = session.output();
+        probe.ask(format!("wait for pid {}", session.id()), || {
+            format!("{status:?}\n{output}")
+        });
+        match status {
+            Some(status) if status.success() => crate::verify::child::steps_in(&output)
+                .ok_or_else(|| format!("the session did not say how many steps it made: {output}")),
+            Some(status) => Err(format!("the session ended with {status}: {output}")),
+            None => Err(format!("the session still runs after {PATIENCE:?}")),
+        }
+    }
+
+    fn new_log(&self, name: &str) -> PathBuf {
+        below(self.folder(), &format!("{name}-{}.log", self.next()))
+    }
+
+    fn next(&self) -> u32 {
+        self.started.set(self.started.get() + 1);
+        self.started.get()
+    }
+}
+
+/// The steps that a page shows.
+pub(super) fn steps(page: &Page) -> f64 {
+    page.value(STEPS).unwrap_or(0.0)
+}
+
+/// Nothing of the first page is gone or lower on the second.
+pub(super) fn nothing_lost(before: &Page, after: &Page) -> Result<usize, String> {
+    let lost = losses(before, after);
+    match lost.first() {
+        None => Ok(before.growing().len()),
+        Some(first) => Err(format!("{} counts went back or away: {first}", lost.len())),
+    }
+}
+
+/// Every count of the one page is the same on the other.
+pub(super) fn same_counts(before: &Page, after: &Page) -> Result<usize, String> {
+    let (was, is) = (before.growing(), after.growing());
+    match was
+        .iter()
+        .find(|(series, value)| is.get(*series) != Some(value))
+    {
+        None => Ok(was.len()),
+        Some((series, value)) => Err(format!("{series} was {value} and is {:?}", is.get(series))),
+    }
+}

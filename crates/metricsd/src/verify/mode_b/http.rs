@@ -1,0 +1,120 @@
+//! The requests of a verification: small, bounded, and written down.
+//!
+//! Invariant: an answer comes within [`TIME_MAX`] or is none, takes at most [`BODY_LEN_MAX_BYTES`], goes through no proxy and follows no
+//! redirection: it is the answer of the address that was asked.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::record::Probe;
+use crate::verify::evidence::Exchange;
+
+/// How long an answer may take.
+const TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Longest body; a million series have some 100 MB.
+const BODY_LEN_MAX_BYTES: u64 = 256 << 20;
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The header `Content-Type`; empty if there is none.
+    pub content_type: String,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as text; what is no UTF-8 is replaced.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// Asks over HTTP.
+#[derive(Debug, Clone)]
+pub struct Client {
+    agent: ureq::Agent,
+}
+
+impl Default for Client {
+    fn default() -> Client {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(TIME_MAX))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            // A connection that a daemon closed at its end would be an error of the next request.
+            .max_idle_connections(0);
+        Client {
+            agent: config.build().into(),
+        }
+    }
+}
+
+impl Client {
+    /// `GET`, with the query's values encoded.
+    ///
+    /// # Errors
+    /// One sentence that names the address.
+    pub fn get(
+        &self,
+        url: &str,
+        query: &[(&str, &str)],
+        probe: &mut Probe,
+    ) -> Result<Answer, String> {
+        let (at, clock) = (Timestamp::now(), Instant::now());
+        let answer = self.ask(url, query);
+        let shown = match &answer {
+            Ok(answer) => format!(
+                "{} {}\n{} bytes\n{}",
+                answer.status,
+                answer.content_type,
+                answer.body.len(),
+                String::from_utf8_lossy(&answer.body)
+            ),
+            Err(err) => err.clone(),
+        };
+        let mut asked = format!("GET {url}");
+        for (index, (name, value)) in query.iter().enumerate() {
+            let mark = if index == 0 { '?' } else { '&' };
+            asked.push_str(&format!("{mark}{name}={value}"));
+        }
+        probe.keep(Exchange::new(asked, &shown, at, clock.elapsed()));
+        answer
+    }
+
+    fn ask(&self, url: &str, query: &[(&str, &str)]) -> Result<Answer, String> {
+        let failed = |err: ureq::Error| match err {
+            ureq::Error::Io(err) if err.kind() == std::io::ErrorKind::ConnectionRefused => {
+                format!("{url}: connection refused")
+            }
+            ureq::Error::Timeout(_) => format!("{url}: no whole answer within {TIME_MAX:?}"),
+            err => format!("{url}: {err}"),
+        };
+        let request = self.agent.get(url).query_pairs(query.iter().copied());
+        let mut response = request.call().map_err(failed)?;
+        let content_type = response
+            .headers()
+            .get("content-type")
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
+        let status = response.status().as_u16();
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(BODY_LEN_MAX_BYTES)
+            .read_to_vec()
+            .map_err(failed)?;
+        Ok(Answer {
+            status,
+            content_type,
+            body,
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! The port: metricsd has it, it alone, the one that serves the verified directory, and no session has any.
+//!
+//! Invariant: who owns a socket is what procfs says, not who answers on it.
+
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::os::unix::fs::MetadataExt;
+
+use super::processes::{PortLook, Seen, listeners_on, listening_addresses, look_into};
+use super::record::{Book, Probe};
+use super::{Wiring, ids};
+use crate::lock_holder::{LockHolder, find_holder};
+use crate::verify::evidence::Finding;
+
+/// The file name of the daemon's program.
+const PROGRAM: &str = "metricsd";
+
+impl Wiring<'_> {
+    pub(super) fn port_owner(&mut self, book: &mut Book<'_>) {
+        let title = "The port is owned by one metricsd, the one that serves the verified directory";
+        let mut owner = None;
+        book.step_with(ids::PORT_OWNER, title, self.retry, |probe| {
+            match self.only_owner(probe) {
+                Ok(found) => {
+                    let finding = self.judge_owner(&found, probe);
+                    owner = Some(found);
+                    finding
+                }
+                Err(finding) => finding,
+            }
+        });
+        self.owner = owner;
+    }
+
+    pub(super) fn port_owner_unchanged(&self, book: &mut Book<'_>, id: &str, when: &str) {
+        let title = format!("The same process owns the port {when}");
+        book.step(id, &title, |probe| {
+            let found = match self.only_owner(probe) {
+                Ok(found) => found,
+                Err(finding) => return finding,
+            };
+            match &self.owner {
+                Some(owner) if *owner == found => Finding::pass(format!(
+                    "port {} is owned by {found} alone, started at tick {}, as before",
+                    self.settings.port, found.start_ticks
+                )),
+                Some(owner) => Finding::fail(
+                    format!("port {} went from {owner} to {found}", self.settings.port),
+                    "find out who restarted the daemon or took its port while sessions ran",
+                ),
+                None => Finding::fail(
+                    "who owned the port at first is not known",
+                    "see the check port_owner",
+                ),
+            }
+        });
+    }
+
+    pub(super) fn sessions_listen_on_nothing(&mut self, book: &mut Book<'_>) {
+        let title = "No session owns a listening socket";
+        let mut writers: Vec<Seen> = Vec::new();
+        book.step(ids::SESSIONS_LISTEN_ON_NOTHING, title, |probe| {
+            let directory = &self.settings.merge.directory.path;
+            let asked = format!("/proc/*/maps: shards of {} mapped for writing", directory.display());
+            let mut hidden = 0;
+            probe.ask(asked, || match look_into(directory) {
+                Ok(look) => {
+                    hidden = look.hidden;
+                    writers = look.writers.into_iter().collect();
+                    lines(&writers)
+                }
+                Err(err) => err.to_string(),
+            });
+            let mut sessions = writers.clone();
+            let own = self.session.as_ref().and_then(|session| session.seen());
+            sessions.extend(own.filter(|own| !writers.contains(own)));
+            if sessions.is_empty() {
+                return Finding::skip(
+                    format!("no session is seen here that could be looked at ({hidden} processes may not be looked at)"),
+                    "run it while a session runs, or with --run-session, as the sessions' user or root",
+                );
+            }
+            let listening: Vec<String> = sessions
+                .iter()
+                .filter_map(|session| listening(session, probe))
+                .collect();
+            if listening.is_empty() {
+                let count = sessions.len();
+                Finding::pass(format!("{count} sessions, none listens: {}", joined(&sessions)))
+            } else {
+                Finding::fail(
+                    listening.join("; "),
+                    "run sessions in Mode B: PEAKTRADE_METRICS_MODE=B, telemetry.mode = \"B\"",
+                )
+            }
+        });
+        self.writers = writers;
+    }
+
+    /// The one process that listens on the port of the page.
+    fn only_owner(&self, probe: &mut Probe) -> Result<Seen, Finding> {
+        let (host, port) = (&self.settings.host, self.settings.port);
+        let Some(address) = address_of(host, port) else {
+            return Err(Finding::fail(
+                format!("{host} is no address of a host that is known here"),
+                "name the daemon's own address with --url",
+            ));
+        };
+        let mut look = Err(std::io::Error::other("not looked"));
+        let asked =
+            format!("/proc/net/tcp, /proc/net/tcp6, /proc/*/fd: who listens on {address}:{port}");
+        probe.ask(asked, || {
+            look = listeners_on(address, port);
+            match &look {
+                Ok(look) => shown(look),
+                Err(err) => err.to_string(),
+            }
+        });
+        let look = look.map_err(|err| {
+            Finding::fail(
+                format!("procfs cannot be read: {err}"),
+                "mount /proc, and run it on the daemon's host",
+            )
+        })?;
+        let mut owners: Vec<Seen> = look.owners.into_iter().collect();
+        match (owners.pop(), owners.is_empty(), look.hidden_uids.is_empty()) {
+            (Some(only), true, true) => Ok(only),
+            (Some(last), _, true) => {
+                owners.push(last);
+                Err(Finding::fail(
+                    format!(
+                        "{} processes listen on port {port}: {}",
+                        owners.len(),
+                        joined(&owners)
+                    ),
+                    "stop all of them but metricsd",
+                ))
+            }
+            (_, _, false) => Err(Finding::fail(
+                format!(
+                    "port {port} is owned by a process of user id {:?} that may not be looked at",
+                    look.hidden_uids
+                ),
+                "run it as the daemon's user or as root",
+            )),
+            (None, _, true) => Err(Finding::fail(
+                format!("nobody listens on port {port} of {host}"),
+                "start `metricsd serve` on this host, or name its address with --url",
+            )),
+        }
+    }
+
+    fn judge_owner(&self, owner: &Seen, probe: &mut Probe) -> Finding {
+        let port = self.settings.port;
+        if owner.program_name() != PROGRAM {
+            return Finding::fail(
+                format!(
+                    "port {port} is owned by {owner}, program {}, not by metricsd",
+                    owner.program.display()
+                ),
+                "stop that program, then start `metricsd serve`",
+            );
+        }
+        let directory = &self.settings.merge.directory.path;
+        let mut holder = LockHolder::Unknown;
+        probe.ask(
+            format!("/proc/locks: who locks {}", directory.display()),
+            || {
+                if let Ok(metadata) = directory.metadata() {
+                    holder = find_holder(metadata.dev(), metadata.ino());
+                }
+                holder.to_string()
+            },
+        );
+        match holder {
+            LockHolder::Process { pid, .. } if i64::from(pid) == i64::from(owner.pid) => {
+                Finding::pass(format!(
+                    "port {port} is owned by {owner} alone, program {}, which serves {}",
+                    owner.program.display(),
+                    directory.display()
+                ))
+            }
+            LockHolder::Process { pid, .. } => Finding::fail(
+                format!(
+                    "port {port} is owned by {owner}, but {} is served by process {pid}",
+                    directory.display()
+                ),
+                "start the daemon and the sessions with the same directory",
+            ),
+            LockHolder::Unknown => Finding::fail(
+                format!(
+                    "{owner} owns port {port}, but no process serves {}",
+                    directory.display()
+                ),
+                "start the daemon with this directory, or name its own with --multiproc-dir",
+            ),
+        }
+    }
+}
+
+fn listening(session: &Seen, probe: &mut Probe) -> Option<String> {
+    let mut found = None;
+    probe.ask(
+        format!(
+            "/proc/{0}/net/tcp, /proc/{0}/fd: listening sockets",
+            session.pid
+        ),
+        || {
+            match listening_addresses(session.pid) {
+                Ok(addresses) if addresses.is_empty() => "none".to_owned(),
+                Ok(addresses) => {
+                    let addresses = addresses.join(", ");
+                    found = Some(format!("{session} listens on {addresses}"));
+                    addresses
+                }
+                // One that ended meanwhile listens on nothing.
+                Err(_) if !std::path::Path::new(&format!("/proc/{}", session.pid)).exists() => {
+                    "ended".to_owned()
+                }
+                Err(err) => {
+                    found = Some(format!("{session} may not be looked at: {err}"));
+                    err.to_string()
+                }
+            }
+        },
+    );
+    found
+}
+
+fn address_of(host: &str, port: u16) -> Option<IpAddr> {
+    let named = || (host, port).to_socket_addrs().ok()?.next();
+    match host {
+        "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
+        _ => host
+            .parse()
+            .ok()
+            .or_else(|| named().map(|found| found.ip())),
+    }
+}
+
+fn shown(look: &PortLook) -> String {
+    let owners: Vec<Seen> = look.owners.iter().cloned().collect();
+    let hidden = look
+        .hidden_uids
+        .iter()
+        .map(|uid| format!("\na hidden process of user id {uid}"));
+    format!(
+        "{} listening sockets\n{}{}",
+        look.sockets,
+        lines(&owners),
+        hidden.collect::<String>()
+    )
+}
+
+fn lines(processes: &[Seen]) -> String {
+    let lines = processes.iter().map(|seen| {
+        format!(
+            "{seen}, program {}, started at tick {}",
+            seen.program.display(),
+            seen.start_ticks
+        )
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn joined(processes: &[Seen]) -> String {
+    let each: Vec<String> = processes.iter().map(ToString::to_string).collect();
+    each.join(", ")
+}
