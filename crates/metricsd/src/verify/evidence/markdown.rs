@@ -108,10 +108,7 @@ fn one_step(text: &mut String, number: usize, step: &Step) {
 }
 
 fn one_exchange(text: &mut String, exchange: &Exchange) {
-    push(
-        text,
-        fenced("console", &one_line(&exchange.asked)),
-    );
+    push(text, fenced("console", &one_line(&exchange.asked)));
     if !exchange.answer.trim().is_empty() {
         push(text, fenced("text", exchange.answer.trim_end()));
     }

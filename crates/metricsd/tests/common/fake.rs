@@ -1,0 +1,98 @@
+//! A small HTTP server that says what a test wants, and one that serves a real daemon's answers with the text edited.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test file uses its own part"
+)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use super::request;
+
+/// The content type of text 0.0.4.
+pub const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Status, content type, body.
+pub type Said = (u16, String, String);
+
+/// A server; stopped when dropped.
+#[derive(Debug)]
+pub struct Fake {
+    pub address: SocketAddr,
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Fake {
+    /// Answers each request by its target.
+    pub fn start(answer: impl Fn(&str) -> Said + Send + 'static) -> Fake {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a bound address");
+        let is_over = Arc::new(AtomicBool::new(false));
+        let for_thread = Arc::clone(&is_over);
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if for_thread.load(Ordering::Relaxed) {
+                    return;
+                }
+                // Whoever went away is not answered.
+                let _ = stream.and_then(|stream| say(stream, &answer));
+            }
+        });
+        Fake {
+            address,
+            is_over,
+            thread: Some(thread),
+        }
+    }
+
+    /// A real daemon's answers, the page edited.
+    pub fn over(daemon: SocketAddr, edit: impl Fn(String) -> String + Send + 'static) -> Fake {
+        Fake::start(move |target| {
+            let real = request(daemon, "GET", target);
+            let content_type = real.header("content-type").unwrap_or_default().to_owned();
+            let body = if target == "/metrics" {
+                edit(real.body)
+            } else {
+                real.body
+            };
+            (real.status, content_type, body)
+        })
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/metrics", self.address)
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let _ = TcpStream::connect(self.address);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn say(mut stream: TcpStream, answer: &impl Fn(&str) -> Said) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut first = String::new();
+    reader.read_line(&mut first)?;
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let target = first.split(' ').nth(1).unwrap_or_default();
+    let (status, content_type, body) = answer(target);
+    write!(
+        stream,
+        "HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}

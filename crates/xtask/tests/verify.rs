@@ -1,0 +1,365 @@
+//! `metricsd verify mode-b` with real sessions and a real Prometheus: the whole of it passes, and the faults that need them make it fail.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use xtask::child::{Running, eventually, free_port};
+use xtask::scrape::{get, query, scrape};
+use xtask::{tools, workspace};
+
+const JOB: &str = r#"job="peak_trade_metricsd""#;
+const LONG: Duration = Duration::from_secs(90);
+
+/// A daemon with its directories, and verifications of it.
+struct Place {
+    folder: tempfile::TempDir,
+    port: u16,
+    daemon: Running,
+}
+
+impl Place {
+    fn new() -> Result<Place> {
+        let folder = tempfile::tempdir()?;
+        let port = free_port()?;
+        let daemon = start_daemon(folder.path(), port)?;
+        Ok(Place {
+            folder,
+            port,
+            daemon,
+        })
+    }
+
+    fn path(&self, name: &str) -> String {
+        path(self.folder.path(), name)
+    }
+
+    /// Starts `metricsd verify mode-b --json` on it; its output is one object.
+    fn verify(&self, port: u16, flags: &[&str], variables: &[(&str, &str)]) -> Result<Running> {
+        let (shards, state) = (self.path("prom_multiproc"), self.path("state"));
+        let url = format!("http://127.0.0.1:{port}/metrics");
+        let mut arguments = vec![
+            "verify",
+            "mode-b",
+            "--json",
+            "--multiproc-dir",
+            &shards,
+            "--state-dir",
+            &state,
+            "--url",
+            &url,
+        ];
+        arguments.extend(flags);
+        Running::start(
+            &workspace::program("metricsd")?,
+            &arguments,
+            variables,
+            &self.folder.path().join("verify.json"),
+        )
+    }
+}
+
+fn path(folder: &Path, name: &str) -> String {
+    folder.join(name).display().to_string()
+}
+
+fn start_daemon(folder: &Path, port: u16) -> Result<Running> {
+    let (port_text, shards, state) = (
+        port.to_string(),
+        path(folder, "prom_multiproc"),
+        path(folder, "state"),
+    );
+    let arguments = [
+        "serve",
+        "--port",
+        &port_text,
+        "--multiproc-dir",
+        &shards,
+        "--state-dir",
+        &state,
+    ];
+    let daemon = Running::start(
+        &workspace::program("metricsd")?,
+        &arguments,
+        &[],
+        &folder.join("metricsd.log"),
+    )?;
+    eventually(Duration::from_secs(20), "metricsd to be ready", || {
+        get(port, "/-/ready")
+    })?;
+    Ok(daemon)
+}
+
+fn start_prometheus(program: &Path, folder: &Path, target: u16, port: u16) -> Result<Running> {
+    let shipped = fs::read_to_string(workspace::root().join("ops/prometheus/prometheus.yml"))?;
+    let config = shipped
+        .replace("127.0.0.1:9111", &format!("127.0.0.1:{target}"))
+        .replace(": 5s", ": 1s")
+        .replace(": 4s", ": 900ms");
+    let file = folder.join("prometheus.yml");
+    fs::write(&file, config)?;
+    let arguments = [
+        format!("--config.file={}", file.display()),
+        format!("--storage.tsdb.path={}", folder.join("tsdb").display()),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+    ];
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let running = Running::start(program, &arguments, &[], &folder.join("prometheus.log"))?;
+    let up = format!("up{{{JOB}}} == 1");
+    eventually(Duration::from_secs(30), "the first scrape", || {
+        ensure!(!query(port, &up)?.is_empty(), "no scrape yet");
+        Ok(())
+    })?;
+    Ok(running)
+}
+
+/// Waits for the end. The object that was printed, and the exit code.
+fn report(mut verification: Running) -> Result<(Value, Option<i32>)> {
+    let status = verification.wait(LONG)?;
+    let text = verification.output();
+    let object = serde_json::from_str(&text).with_context(|| format!("{status}: {text}"))?;
+    Ok((object, status.code()))
+}
+
+/// Outcome and text of a check.
+fn step<'a>(report: &'a Value, id: &str) -> Result<(&'a str, &'a str)> {
+    let steps = report["steps"].as_array().context("no steps")?;
+    let step = steps
+        .iter()
+        .find(|step| step["id"] == id)
+        .with_context(|| format!("no {id} in {report:#}"))?;
+    let field = |name: &str| step[name].as_str().context("a field is missing");
+    Ok((field("outcome")?, field("text")?))
+}
+
+fn expect(report: &Value, id: &str, outcome: &str, word: &str) -> Result<()> {
+    let (found, text) = step(report, id)?;
+    ensure!(
+        found == outcome && text.contains(word),
+        "{id} is {found}: {text}; expected {outcome} with {word:?}\n{report:#}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_whole_run_with_a_session_and_a_real_prometheus_passes_and_is_filed() -> Result<()> {
+    let Some(program) = tools::prometheus_program("prometheus") else {
+        tools::skip(
+            "a_whole_run_with_a_session_and_a_real_prometheus_passes_and_is_filed",
+            "no prometheus",
+        );
+        return Ok(());
+    };
+    let place = Place::new()?;
+    let port = free_port()?;
+    let _prometheus = start_prometheus(&program, place.folder.path(), place.port, port)?;
+    let (base, evidence) = (format!("http://127.0.0.1:{port}"), place.path("evidence"));
+    let flags = [
+        "--run-session",
+        "--session-time",
+        "6s",
+        "--prometheus",
+        &base,
+        "--scrape-interval",
+        "1s",
+        "--evidence",
+        &evidence,
+    ];
+    let (report, code) = report(place.verify(place.port, &flags, &[])?)?;
+    ensure!(code == Some(0), "exit code {code:?}: {report:#}");
+    for step in report["steps"].as_array().context("no steps")? {
+        ensure!(step["outcome"] == "pass", "{step:#}");
+    }
+    expect(&report, "up_stable", "pass", "none is missing")?;
+    expect(&report, "families_present", "pass", "all 6 expected")?;
+
+    let folder = PathBuf::from(report["evidence"].as_str().context("no folder")?);
+    for name in [
+        "report.md",
+        "report.json",
+        "metrics-before.prom",
+        "metrics-during.prom",
+        "metrics-after.prom",
+        "prometheus-up-samples.json",
+        "prometheus-up-range.json",
+        "session.log",
+    ] {
+        ensure!(
+            fs::metadata(folder.join(name))?.len() > 0,
+            "{name} is empty"
+        );
+    }
+    let text = fs::read_to_string(folder.join("report.md"))?;
+    ensure!(
+        text.contains("up{job=\"peak_trade_metricsd\"}["),
+        "no query in {text}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_was_down_for_two_scrapes_is_found_in_prometheus() -> Result<()> {
+    let Some(program) = tools::prometheus_program("prometheus") else {
+        tools::skip(
+            "a_daemon_that_was_down_for_two_scrapes_is_found_in_prometheus",
+            "no prometheus",
+        );
+        return Ok(());
+    };
+    let mut place = Place::new()?;
+    let port = free_port()?;
+    let _prometheus = start_prometheus(&program, place.folder.path(), place.port, port)?;
+    let base = format!("http://127.0.0.1:{port}");
+    let flags = [
+        "--run-session",
+        "--session-time",
+        "10s",
+        "--prometheus",
+        &base,
+        "--scrape-interval",
+        "1s",
+    ];
+    let verification = place.verify(place.port, &flags, &[])?;
+    eventually(Duration::from_secs(30), "the session's steps", || {
+        let steps = scrape(place.port)?.total("shadow_session_steps_total");
+        ensure!(steps.is_some_and(|steps| steps > 0.0), "{steps:?} steps");
+        Ok(())
+    })?;
+    place.daemon.kill()?;
+    let down = format!("count_over_time((up{{{JOB}}} == 0)[1m:1s]) >= 2");
+    eventually(Duration::from_secs(20), "two failed scrapes", || {
+        ensure!(!query(port, &down)?.is_empty(), "fewer");
+        Ok(())
+    })?;
+    place.daemon = start_daemon(place.folder.path(), place.port)?;
+    let (report, code) = report(verification)?;
+    ensure!(code == Some(1), "exit code {code:?}: {report:#}");
+    expect(&report, "up_stable", "fail", "was 0 at")?;
+    expect(&report, "port_owner_at_end", "fail", " to pid ")?;
+    // A restart loses nothing: these hold all the same.
+    expect(&report, "still_there_after_end", "pass", "did not fall")?;
+    expect(&report, "totals_proven", "pass", "")
+}
+
+#[test]
+fn a_session_in_mode_a_is_found_by_its_socket_and_its_missing_shards() -> Result<()> {
+    let place = Place::new()?;
+    let shipped = fs::read_to_string(workspace::root().join("config/shadow-session.toml"))?;
+    let config = shipped
+        .replace("mode = \"B\"", "mode = \"A\"")
+        .replace("127.0.0.1:9111", "127.0.0.1:0");
+    ensure!(config != shipped, "the shipped configuration has changed");
+    let file = place.path("mode-a.toml");
+    fs::write(&file, config)?;
+    let flags = [
+        "--run-session",
+        "--session-time",
+        "4s",
+        "--session-config",
+        &file,
+        "--retries",
+        "4",
+    ];
+    let (report, code) = report(place.verify(place.port, &flags, &[])?)?;
+    ensure!(code == Some(1), "exit code {code:?}");
+    expect(&report, "session_started", "fail", "writes no shard")?;
+    expect(&report, "sessions_listen_on_nothing", "fail", "listens on 127.0.0.1:")?;
+    expect(&report, "shards_present", "fail", "no shard")?;
+    expect(&report, "families_present", "fail", "")?;
+    expect(&report, "still_there_after_end", "fail", "none can have stayed")
+}
+
+#[test]
+fn series_that_go_with_their_session_fail() -> Result<()> {
+    let place = Place::new()?;
+    // A page like that of an exporter that forgets the dead.
+    let real = place.port;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let _ = forget_the_dead(stream, real);
+        }
+    });
+    let flags = ["--run-session", "--session-time", "4s", "--retries", "8"];
+    let (report, code) = report(place.verify(port, &flags, &[])?)?;
+    ensure!(code == Some(1), "exit code {code:?}");
+    expect(&report, "session_ended", "pass", "exit code 0")?;
+    expect(&report, "still_there_after_end", "fail", "is gone")
+}
+
+fn forget_the_dead(mut stream: std::net::TcpStream, real: u16) -> Result<()> {
+    use std::io::{BufRead, BufReader, Write};
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let target = line.split(' ').nth(1).unwrap_or("/").to_owned();
+    while line.len() > 2 {
+        line.clear();
+        reader.read_line(&mut line)?;
+    }
+    let mut page = get(real, &target)?;
+    let is_live = page.contains("metricsd_sessions{program=\"shadow-session\",state=\"live\"} 1.0");
+    if target == "/metrics" && !is_live {
+        let lines = page.lines().filter(|line| !line.starts_with("peaktrade_"));
+        page = lines.map(|line| format!("{line}\n")).collect();
+    }
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}",
+        page.len()
+    )?;
+    Ok(())
+}
+
+#[test]
+fn an_interrupted_verification_ends_its_session_and_says_so() -> Result<()> {
+    let place = Place::new()?;
+    let flags = ["--run-session", "--session-time", "10m", "--session-speed", "5"];
+    let mut verification = place.verify(place.port, &flags, &[])?;
+    let live = "metricsd_sessions{program=\"shadow-session\",state=\"live\"}";
+    let sessions = || Ok::<_, anyhow::Error>(scrape(place.port)?.samples.get(live).copied());
+    eventually(Duration::from_secs(30), "the session lives", || {
+        ensure!(sessions()? == Some(1.0), "not yet");
+        Ok(())
+    })?;
+    let status = verification.terminate()?;
+    ensure!(status.code() == Some(1), "{status}");
+    let report: Value = serde_json::from_str(&verification.output())?;
+    expect(&report, "verdict", "fail", "interrupted")?;
+    eventually(Duration::from_secs(10), "the session is gone", || {
+        ensure!(sessions()?.is_none_or(|live| live == 0.0), "it lives");
+        Ok(())
+    })
+}
+
+#[test]
+fn every_drill_holds_or_says_why_it_cannot_be_made() -> Result<()> {
+    let place = Place::new()?;
+    let before = get(place.port, "/metrics")?;
+    let (report, code) = report(place.verify(place.port, &["--drill=only"], &[])?)?;
+    ensure!(code == Some(0), "exit code {code:?}: {report:#}");
+    for id in [
+        "drill_second_daemon",
+        "drill_session_killed",
+        "drill_daemon_killed",
+        "drill_directory_wiped",
+    ] {
+        expect(&report, id, "pass", "")?;
+    }
+    match step(&report, "drill_full_disk")? {
+        ("pass", _) => {}
+        (outcome, why) => {
+            ensure!(outcome == "skip", "{why}");
+            tools::skip("every_drill_holds_or_says_why_it_cannot_be_made", why);
+        }
+    }
+    let steps = |page: &str| page.contains("shadow_session_steps_total");
+    ensure!(
+        !steps(&before) && !steps(&get(place.port, "/metrics")?),
+        "a drill touched the daemon that was not its own"
+    );
+    Ok(())
+}
