@@ -17,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use common::child::WriterChild;
 use common::shards::{counter, write_shard};
 use common::{Daemon, metricsd, run};
-use fake::{Fake, Said, TEXT};
+use fake::{Fake, TEXT};
 use metricsd::verify::mode_b::{CHECKS, DRILLS};
 use metricsd_shard::{Create, FileKind, ProcessInfo, Writer};
 
@@ -131,9 +131,10 @@ fn verify(shards: &Path, state: &Path, url: &str, flags: &[&str], env: &[(&str, 
         url,
         "--retry-interval",
         "20ms",
-        "--watch",
-        "300ms",
     ];
+    if !flags.contains(&"--watch") {
+        all.extend(["--watch", "300ms"]);
+    }
     all.extend(flags);
     let mut command = metricsd(&all);
     for name in [

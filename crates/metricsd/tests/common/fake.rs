@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use super::request;
+use super::common::request;
 
 /// The content type of text 0.0.4.
 pub const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
