@@ -57,13 +57,13 @@ impl Wiring<'_> {
                 Ok(text) => Finding::pass(text),
                 // Waiting does not undo what was seen, and an address where nobody answers gets the usual attempts only.
                 Err(Broken::For(text)) => {
-                    probe.is_final();
+                    probe.do_not_retry();
                     failure(text)
                 }
                 Err(Broken::Unreachable(text)) => {
                     match give_up.checked_sub(1) {
                         Some(left) => give_up = left,
-                        None => probe.is_final(),
+                        None => probe.do_not_retry(),
                     }
                     failure(text)
                 }

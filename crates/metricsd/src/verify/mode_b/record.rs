@@ -90,7 +90,7 @@ pub struct Probe {
 
 impl Probe {
     /// Another attempt would find the same.
-    pub fn is_final(&mut self) {
+    pub fn do_not_retry(&mut self) {
         self.is_final = true;
     }
 

@@ -51,7 +51,7 @@ impl Wiring<'_> {
                 match start(probe) {
                     Ok(started) => session = Some(started),
                     Err(err) => {
-                        probe.is_final();
+                        probe.do_not_retry();
                         return Finding::fail(err, "name a session's program with --session-bin");
                     }
                 }
@@ -119,7 +119,7 @@ impl Wiring<'_> {
         }
         let ended = match session.running.ended() {
             Some(status) => {
-                probe.is_final();
+                probe.do_not_retry();
                 format!(
                     "it ended with {status}: {}",
                     last_lines(&session.running.output())
