@@ -265,10 +265,20 @@ fn a_session_in_mode_a_is_found_by_its_socket_and_its_missing_shards() -> Result
     let (report, code) = report(place.verify(place.port, &flags, &[])?)?;
     ensure!(code == Some(1), "exit code {code:?}");
     expect(&report, "session_started", "fail", "writes no shard")?;
-    expect(&report, "sessions_listen_on_nothing", "fail", "listens on 127.0.0.1:")?;
+    expect(
+        &report,
+        "sessions_listen_on_nothing",
+        "fail",
+        "listens on 127.0.0.1:",
+    )?;
     expect(&report, "shards_present", "fail", "no shard")?;
     expect(&report, "families_present", "fail", "")?;
-    expect(&report, "still_there_after_end", "fail", "none can have stayed")
+    expect(
+        &report,
+        "still_there_after_end",
+        "fail",
+        "none can have stayed",
+    )
 }
 
 #[test]
@@ -317,7 +327,13 @@ fn forget_the_dead(mut stream: std::net::TcpStream, real: u16) -> Result<()> {
 #[test]
 fn an_interrupted_verification_ends_its_session_and_says_so() -> Result<()> {
     let place = Place::new()?;
-    let flags = ["--run-session", "--session-time", "10m", "--session-speed", "5"];
+    let flags = [
+        "--run-session",
+        "--session-time",
+        "10m",
+        "--session-speed",
+        "5",
+    ];
     let mut verification = place.verify(place.port, &flags, &[])?;
     let live = "metricsd_sessions{program=\"shadow-session\",state=\"live\"}";
     let sessions = || Ok::<_, anyhow::Error>(scrape(place.port)?.samples.get(live).copied());

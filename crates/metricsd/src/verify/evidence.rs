@@ -2,7 +2,7 @@
 //! back, when and for how long, and the report that is written from them.
 //!
 //! Invariant: the report is made from these values alone, and nothing is in it that is not in them. No secret is in them: command lines
-//! go through [`redact`], variables are named and not shown. Only [`write`] touches files; it never touches one that is there already.
+//! go through [`redact()`], variables are named and not shown. Only [`write()`] touches files; it never touches one that is there already.
 
 mod markdown;
 mod place;
