@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+use crate::doctor::cli::DoctorArgs;
 use crate::inspect::InspectArgs;
 use crate::retention::{DURATION_ACCEPTED, DeadGauges, RetireAfter, parse_duration};
 use crate::verify::cli::VerifyArgs;
@@ -40,6 +41,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Prove that what is served is right; exit code 0 if it is, 1 if not.
     Verify(VerifyArgs),
+    /// Find what is wrong around the daemon, and say what to do; exit code 0 if nothing is, 1 if something is.
+    Doctor(DoctorArgs),
 }
 
 /// What `serve` and `render` share.

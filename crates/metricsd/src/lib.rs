@@ -17,6 +17,7 @@ pub mod collect;
 pub mod config;
 pub mod daemon;
 pub mod directory;
+pub mod doctor;
 pub mod inspect;
 pub mod keeper;
 pub mod liveness;

@@ -32,10 +32,14 @@ impl fmt::Display for LockHolder {
     }
 }
 
+/// The process ID of who holds a `flock` on this inode. None: nobody, or nobody who can be seen from here.
+pub(crate) fn holder_pid(device: u64, inode: u64) -> Option<u32> {
+    holder_in(&fs::read_to_string("/proc/locks").ok()?, device, inode)
+}
+
 /// The process that holds a `flock` on this inode.
 pub(crate) fn find_holder(device: u64, inode: u64) -> LockHolder {
-    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let Some(pid) = holder_in(&locks, device, inode) else {
+    let Some(pid) = holder_pid(device, inode) else {
         return LockHolder::Unknown;
     };
     match fs::read(format!("/proc/{pid}/cmdline")) {
@@ -76,7 +80,7 @@ fn holder_in(locks: &str, device: u64, inode: u64) -> Option<u32> {
     }
 }
 
-fn readable(raw: &[u8]) -> String {
+pub(crate) fn readable(raw: &[u8]) -> String {
     let words = String::from_utf8_lossy(raw);
     let text = words.trim_end_matches('\0').replace('\0', " ");
     text.chars()

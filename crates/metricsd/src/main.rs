@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use metricsd::cli::{Cli, Command};
+use metricsd::doctor::{self, DoctorError};
 use metricsd::inspect;
 use metricsd::log::Log;
 use metricsd::render::render;
@@ -56,11 +57,20 @@ fn main() -> ExitCode {
         Command::Verify(args) => {
             let env = |name: &str| std::env::var_os(name);
             match verify::run(&args, &env, &mut io::stdout().lock()) {
-                Ok(Outcome::Pass) => ExitCode::SUCCESS,
+                Ok(Outcome::Pass | Outcome::Warn) => ExitCode::SUCCESS,
                 Ok(Outcome::Fail) => ExitCode::from(1),
                 Err(err @ VerifyError::Settings(_)) => fail(2, &err.into()),
                 Err(VerifyError::ModeB(ModeBError::Settings(err))) => fail(2, &err.into()),
                 Err(err) => fail(1, &err.into()),
+            }
+        }
+        Command::Doctor(args) => {
+            let env = |name: &str| std::env::var_os(name);
+            match doctor::run(&args, &env, &mut io::stdout().lock()) {
+                Ok(true) => ExitCode::SUCCESS,
+                Ok(false) => ExitCode::from(1),
+                Err(err @ DoctorError::Settings(_)) => fail(2, &err.into()),
+                Err(err @ DoctorError::Write { .. }) => fail(1, &err.into()),
             }
         }
     }

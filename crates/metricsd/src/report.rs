@@ -16,6 +16,8 @@ use crate::printable::{printable, printable_json};
 pub enum Outcome {
     /// What was claimed holds.
     Pass,
+    /// It holds, or cannot be looked at, and somebody should know something about it. Nothing is lost by it.
+    Warn,
     /// It does not.
     Fail,
 }
@@ -42,6 +44,16 @@ impl Check {
             outcome: Outcome::Pass,
             text: text.into(),
             next: None,
+        }
+    }
+
+    /// One that somebody should know of although nothing is lost, and what to do about it.
+    pub fn warn(id: &str, text: impl Into<String>, next: impl Into<String>) -> Check {
+        Check {
+            id: id.to_owned(),
+            outcome: Outcome::Warn,
+            text: text.into(),
+            next: Some(next.into()),
         }
     }
 
@@ -115,12 +127,12 @@ fn as_rfc_3339<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, 
     serializer.collect_str(&format_args!("{time:.3}"))
 }
 
-/// Whether every check passed. None at all is no pass: what was not looked at is not proven.
+/// Whether no check failed. None at all is no pass: what was not looked at is not proven.
 pub fn has_passed(checks: &[Check]) -> bool {
-    !checks.is_empty() && checks.iter().all(|check| check.outcome == Outcome::Pass)
+    !checks.is_empty() && checks.iter().all(|check| check.outcome != Outcome::Fail)
 }
 
-/// Writes `PASS|id|text`, or `FAIL|id|text` and `NEXT|hint`. Line breaks in a text become blanks, so that a line is a check.
+/// Writes `PASS|id|text`, or `FAIL|id|text` (`WARN|id|text`) and `NEXT|hint`. Line breaks in a text become blanks, so that a line is a check.
 ///
 /// # Errors
 /// Those of `out`.
@@ -128,6 +140,7 @@ pub fn write_lines(checks: &[Check], out: &mut dyn Write) -> io::Result<()> {
     for check in checks {
         let word = match check.outcome {
             Outcome::Pass => "PASS",
+            Outcome::Warn => "WARN",
             Outcome::Fail => "FAIL",
         };
         writeln!(out, "{word}|{}|{}", check.id, one_line(&check.text))?;
@@ -180,5 +193,14 @@ mod tests {
         assert_eq!(object["checks"][0]["text"], "is\u{9b}so");
         assert_eq!(object["details"], 7);
         assert_eq!(report(vec![]).outcome, Outcome::Fail);
+    }
+
+    #[test]
+    fn a_warning_says_what_to_do_and_fails_nothing() {
+        let checks = [Check::warn("identifiers", "has one", "rename it")];
+        let mut out = Vec::new();
+        write_lines(&checks, &mut out).unwrap();
+        assert_eq!(out, b"WARN|identifiers|has one\nNEXT|rename it\n");
+        assert!(has_passed(&checks));
     }
 }

@@ -205,7 +205,7 @@ pub(crate) fn announce(settings: &MergeSettings) {
 
 /// The usual room for journal and reserve, or less where the file system is small: a reserve that does not fit would keep
 /// retirement waiting for ever.
-fn archive_settings(state: &StateDirectory) -> archive::Settings {
+pub(crate) fn archive_settings(state: &StateDirectory) -> archive::Settings {
     let usual = archive::Settings::default();
     let Ok(size_bytes) = state.file_system_size_bytes() else {
         return usual;
@@ -332,12 +332,17 @@ fn raise_descriptor_limit() -> usize {
         Err(_) => limit.current,
     };
     let available = current.unwrap_or(u64::MAX);
-    let budget = available
-        .saturating_sub(DESCRIPTORS_RESERVED)
-        .max(available / 4)
-        .min(DESCRIPTORS_MAX);
+    let budget = shard_descriptors(available);
     tracing::debug!(available, budget, "file descriptors");
     usize::try_from(budget).unwrap_or(usize::MAX)
+}
+
+/// How many shards are kept open by a daemon that may have `available` descriptors.
+pub(crate) fn shard_descriptors(available: u64) -> u64 {
+    available
+        .saturating_sub(DESCRIPTORS_RESERVED)
+        .max(available / 4)
+        .min(DESCRIPTORS_MAX)
 }
 
 fn site() -> Site {

@@ -11,7 +11,7 @@ pub const FORMAT_VERSION: u16 = 1;
 pub const VERSIONS_UNDERSTOOD: &str = "1";
 
 /// The file that becomes the next segment when there is no space for one.
-pub(super) const RESERVE_NAME: &str = "reserve";
+pub(crate) const RESERVE_NAME: &str = "reserve";
 /// A checkpoint that is being written.
 pub(super) const CHECKPOINT_ASIDE_NAME: &str = "checkpoint.tmp";
 /// Appended to the name of a file that was damaged and is no longer needed.

@@ -42,6 +42,7 @@ use thiserror::Error;
 
 pub use disk::Disk;
 pub use exact::{Exact, SWALLOWS_ONE_FROM, swallows_increments};
+pub(crate) use format::RESERVE_NAME;
 pub use format::{FORMAT_VERSION, VERSIONS_UNDERSTOOD};
 pub use gauges::{Ended, EndedGauges, EndedValue};
 pub use judge::FileStretch;

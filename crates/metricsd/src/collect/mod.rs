@@ -4,6 +4,7 @@
 //! and read the directory; must not create, delete or rename anything in it, and takes no lease.
 
 mod archived;
+mod conflicts;
 mod index;
 mod notes;
 mod processes;
@@ -35,6 +36,7 @@ use crate::policy::{Policy, RefusalReason};
 use crate::retention::DeadGauges;
 
 pub use self::archived::Terms;
+pub use self::conflicts::NamedConflict;
 pub use self::processes::Process;
 pub use self::rest::FileTimes;
 pub use self::shard::{Place, Shard};

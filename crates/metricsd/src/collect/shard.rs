@@ -175,7 +175,7 @@ impl Shard {
     }
 
     /// What is wrong with it, for the log.
-    pub(super) fn defect_sentence(&self) -> String {
+    pub fn defect_sentence(&self) -> String {
         match (
             self.read_failed,
             self.damage.as_ref().or(self.skipped.as_ref()),

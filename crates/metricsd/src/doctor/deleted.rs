@@ -1,0 +1,80 @@
+//! Shards, and gauges of ended processes, that went without the daemon: what the archive remembers, and the hooks that do it.
+//!
+//! Invariant: what the daemon removed itself is never among them. Must not touch: files.
+
+use std::collections::HashSet;
+
+use super::scripts::Hooks;
+use super::{findings_or, some_of};
+use crate::archive::{Phase, State};
+use crate::books::TOMBSTONE_SECONDS;
+use crate::report::Check;
+
+/// What the archive knows of shards that went without the daemon.
+pub(super) fn check(state: Option<&State>, hooks: &Hooks) -> Vec<Check> {
+    let mut deleted = Vec::new();
+    let mut writers = HashSet::new();
+    let mut marked = Vec::new();
+    for (_, known) in state.into_iter().flat_map(State::shards) {
+        let (Phase::Missing, Some(origin)) = (known.phase(), known.origin()) else {
+            continue;
+        };
+        if origin.kind.is_live_gauge() {
+            marked.push((origin.file_name.to_string(), &origin.writer));
+        } else {
+            deleted.push(origin.file_name.to_string());
+            writers.insert(&origin.writer);
+        }
+    }
+    // Where all of a process went, its gauges did not go for a hook.
+    let marked: Vec<String> = marked
+        .into_iter()
+        .filter(|(_, writer)| !writers.contains(writer))
+        .map(|(name, _)| name)
+        .collect();
+    let days = TOMBSTONE_SECONDS / 86400.0;
+    let mut first = match (state, deleted.is_empty()) {
+        (None, _) => Vec::new(),
+        (Some(_), true) => vec![Check::pass(
+            "deleted_shards",
+            format!(
+                "the archive knows of no shard that somebody else deleted within {days:.0} days"
+            ),
+        )],
+        (Some(_), false) => vec![Check::fail(
+            "deleted_shards",
+            format!(
+                "{} shards were deleted or moved by somebody else within {days:.0} days: {}; what came after the last note is lost",
+                deleted.len(),
+                some_of(&deleted)
+            ),
+            "find what deletes them and remove it: an rm -rf of the directory in a start script, a clean-up of old files (see cleanup_rules); metricsd removes shards itself, after it has kept their totals",
+        )],
+    };
+    let id = "mark_process_dead";
+    let mut checks = Vec::new();
+    let next = "remove mark_process_dead (the child_exit hook of gunicorn): metricsd knows by itself when a process has ended, and keeps the last values of its gauges until a live one sets them";
+    if !marked.is_empty() {
+        checks.push(Check::warn(
+            id,
+            format!(
+                "gauges of ended processes were deleted by somebody else: {}",
+                some_of(&marked)
+            ),
+            next,
+        ));
+    }
+    if !hooks.marking.is_empty() {
+        checks.push(Check::warn(
+            id,
+            format!("{} calls mark_process_dead", some_of(&hooks.marking)),
+            next,
+        ));
+    }
+    first.extend(findings_or(
+        checks,
+        id,
+        "nobody is seen to delete the gauges of ended processes",
+    ));
+    first
+}
