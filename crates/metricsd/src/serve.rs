@@ -284,7 +284,7 @@ fn reconcile(
     };
     match work.reconcile(known, unix_now()) {
         Ok(found) => {
-            kept.declared_resets += found.declared as u64;
+            kept.declared_resets += found.declared as u64 + report.reset_series_count;
             kept.writer_resets += found.resets as u64;
             if found != Reconciled::default() {
                 tracing::info!(

@@ -4,13 +4,14 @@
 //! is reported and does the least harm. A count is rather kept at what was last known than lost. Pure.
 
 use super::exact::Exact;
-use super::gauges::EndedValue;
+use super::gauges::{EndedGauges, EndedValue};
 use super::keys::DefineError;
 use super::known::{Holdings, Known, Phase, Revision};
-use super::model::{IdentityKey, KeyId, SeriesKey};
+use super::ledger::{Amounts, Cause, TotalsReset};
+use super::model::{IdentityKey, KeyId, SeriesKey, SeriesKind};
 use super::oddity::Oddity;
 use super::record::{Entry, Origin, Record, Shortfall};
-use super::state::{NO_START, Run, State};
+use super::state::{NO_START, Run, START_STEP_SECONDS, State};
 
 impl State {
     /// Takes in one record. What does not fit is added to `oddities`.
@@ -66,10 +67,17 @@ impl State {
             Record::ResetDeclared { keys, unix_seconds } => {
                 self.restart(keys, *unix_seconds, oddities);
             }
+            Record::TotalsReset {
+                at_unix_seconds,
+                dropped,
+            } => {
+                self.reset_totals(*at_unix_seconds, dropped);
+            }
             Record::Started {
                 boot_id,
                 at_unix_seconds,
             } => {
+                self.ledger.tell_resets();
                 self.run = Some(Run {
                     boot_id: boot_id.clone(),
                     started_at_unix_seconds: *at_unix_seconds,
@@ -150,14 +158,21 @@ impl State {
             &mut self.last_revision,
             oddities,
         );
+        // After a stop between absorbing and removing it is absorbed again, and adds nothing.
+        let is_repeated = known.phase == Phase::Absorbed;
         known.phase = Phase::Absorbed;
         known.ended_at_unix_seconds = Some(at_unix_seconds);
         known.origin = Some(origin.clone());
+        let mut amounts = Amounts::default();
         known.absorb(holdings, |key, sum| {
-            add_total(&mut self.totals, key, sum, oddities)
+            add_total(&mut self.totals, &mut amounts, key, sum, oddities);
         });
         known.revise(&mut self.last_revision);
         gauges.iter().for_each(|entry| known.see_gauge(entry));
+        if !is_repeated || !amounts.is_empty() {
+            let absorption = known.absorption(Cause::Absorbed, at_unix_seconds, amounts);
+            self.ledger.push(absorption);
+        }
     }
 
     fn forget(&mut self, identity: &IdentityKey, oddities: &mut Vec<Oddity>) {
@@ -170,7 +185,13 @@ impl State {
             return;
         };
         if known.phase == Phase::Seen {
-            known.settle(|key, sum| add_total(&mut self.totals, key, sum, oddities));
+            let mut amounts = Amounts::default();
+            known.settle(|key, sum| {
+                add_total(&mut self.totals, &mut amounts, key, sum, oddities);
+            });
+            let ended_at = known.ended_at_unix_seconds.unwrap_or(0.0);
+            let absorption = known.absorption(Cause::Missing, ended_at, amounts);
+            self.ledger.push(absorption);
             oddities.push(Oddity::RemovedUnabsorbed {
                 identity: identity.clone(),
             });
@@ -229,9 +250,18 @@ impl State {
             });
             return;
         };
-        known.settle(|key, sum| add_total(&mut self.totals, key, sum, oddities));
+        let mut amounts = Amounts::default();
+        known.settle(|key, sum| {
+            add_total(&mut self.totals, &mut amounts, key, sum, oddities);
+        });
         known.revise(&mut self.last_revision);
+        // Most are only remembered as gone, and were absorbed before.
+        let is_news = known.phase == Phase::Seen || !amounts.is_empty();
         known.phase = Phase::Missing;
+        if is_news {
+            let absorption = known.absorption(Cause::Missing, at_unix_seconds, amounts);
+            self.ledger.push(absorption);
+        }
         known.ended_at_unix_seconds.get_or_insert(at_unix_seconds);
     }
 
@@ -295,6 +325,40 @@ impl State {
         }
     }
 
+    fn reset_totals(&mut self, at_unix_seconds: f64, dropped: &[(Box<str>, Exact)]) {
+        let mut reset = TotalsReset {
+            at_unix_seconds,
+            series_count: 0,
+            absorbed_count: self.ledger.absorbed_count(),
+            since_unix_seconds: None,
+            dropped: dropped.to_vec(),
+            is_told: false,
+        };
+        self.totals.fill(Exact::default());
+        for (index, start) in (0..).zip(&mut self.starts) {
+            let kind = self.keys.kind(KeyId(index));
+            if kind.is_none_or(SeriesKind::is_gauge) {
+                continue;
+            }
+            reset.series_count += 1;
+            let mut moved = at_unix_seconds;
+            if *start != NO_START {
+                let before = f64::from_bits(*start);
+                let since = reset.since_unix_seconds.unwrap_or(before);
+                reset.since_unix_seconds = Some(since.min(before));
+                // The clock may have been set back, and a start never goes back.
+                moved = moved.max(before + START_STEP_SECONDS);
+            }
+            *start = moved.to_bits();
+        }
+        self.ended = EndedGauges::default();
+        for known in self.known.values_mut() {
+            known.drop_everything();
+            known.revise(&mut self.last_revision);
+        }
+        self.ledger.reset(reset);
+    }
+
     fn start(&mut self, keys: &[KeyId], unix_seconds: f64, oddities: &mut Vec<Oddity>) {
         for key in keys {
             match self.starts.get_mut(key.index()) {
@@ -345,10 +409,20 @@ impl State {
     }
 }
 
-/// Adds to a total. A shard may have cells of series whose definition was lost with a block of a damaged checkpoint.
-fn add_total(totals: &mut [Exact], key: KeyId, sum: &Exact, oddities: &mut Vec<Oddity>) {
+/// Adds to a total, and to the amounts that the ledger says so with. A shard may have cells of series whose definition was lost
+/// with a block of a damaged checkpoint.
+fn add_total(
+    totals: &mut [Exact],
+    amounts: &mut Amounts,
+    key: KeyId,
+    sum: &Exact,
+    oddities: &mut Vec<Oddity>,
+) {
     match totals.get_mut(key.index()) {
-        Some(total) => total.merge(sum),
+        Some(total) => {
+            total.merge(sum);
+            amounts.add(key, sum);
+        }
         None => oddities.push(Oddity::UnknownKey { key }),
     }
 }

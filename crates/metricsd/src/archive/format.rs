@@ -6,9 +6,9 @@
 use super::frame::Place;
 
 /// The version that is written, and the newest that is understood. A change of meaning of anything that is stored raises it.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 /// The versions that are understood, for messages.
-pub const VERSIONS_UNDERSTOOD: &str = "1";
+pub const VERSIONS_UNDERSTOOD: &str = "1 and 2";
 
 /// The file that becomes the next segment when there is no space for one.
 pub(crate) const RESERVE_NAME: &str = "reserve";
@@ -16,6 +16,8 @@ pub(crate) const RESERVE_NAME: &str = "reserve";
 pub(super) const CHECKPOINT_ASIDE_NAME: &str = "checkpoint.tmp";
 /// Appended to the name of a file that was damaged and is no longer needed.
 const DAMAGED_SUFFIX: &str = ".damaged";
+/// Appended to the name of the state that a reset keeps aside.
+const BACKUP_SUFFIX: &str = ".backup";
 
 /// What a file in the state directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +65,11 @@ pub(super) fn checkpoint_name(sequence: u64) -> String {
 /// Name under which a damaged file is kept.
 pub(super) fn set_aside_name(name: &str) -> String {
     format!("{name}{DAMAGED_SUFFIX}")
+}
+
+/// Name under which a reset keeps the state of before: a checkpoint in everything but its name.
+pub(super) fn backup_name(sequence: u64) -> String {
+    format!("before-reset-{sequence:020}{BACKUP_SUFFIX}")
 }
 
 /// First bytes of payloads that are no records.

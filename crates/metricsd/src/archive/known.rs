@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::exact::Exact;
+use super::ledger::{Absorption, Amounts, Cause};
 use super::model::KeyId;
 use super::record::{Entry, Origin, Shortfall};
 
@@ -213,9 +214,47 @@ impl Known {
         }
     }
 
-    /// Takes over a gauge.
+    /// Takes over a gauge. One whose value was dropped is shown again when it is set anew; of `live*` gauges live processes
+    /// decide, and what was discarded stays so.
     pub(super) fn see_gauge(&mut self, entry: &Entry) {
-        self.gauges.entry(entry.key).or_default().set = Some((entry.value, entry.timestamp));
+        let is_live = self.origin().is_none_or(|it| it.kind.is_live_gauge());
+        let cell = self.gauges.entry(entry.key).or_default();
+        let seen = GaugeCell {
+            set: Some((entry.value, entry.timestamp)),
+            is_discarded: cell.is_discarded,
+        };
+        cell.is_discarded &= is_live || *cell == seen;
+        cell.set = seen.set;
+    }
+
+    /// Whether any of its gauges is discarded.
+    pub fn has_discarded(&self) -> bool {
+        self.gauges.values().any(|cell| cell.is_discarded)
+    }
+
+    /// Nothing of what it is known to hold counts any more: `a = h`, `b = 0`. Gauges of one that is not alive are discarded.
+    pub(super) fn drop_everything(&mut self) {
+        self.settle(|_, _| ());
+        if self.phase != Phase::Seen {
+            let cells = self.gauges.values_mut();
+            cells.for_each(|cell| cell.is_discarded = true);
+        }
+    }
+
+    /// Its entry in the ledger.
+    pub(super) fn absorption(
+        &self,
+        cause: Cause,
+        at_unix_seconds: f64,
+        amounts: Amounts,
+    ) -> Absorption {
+        Absorption {
+            at_unix_seconds,
+            cause,
+            origin: self.origin.clone(),
+            series_count: self.counts.len() + self.gauges.len(),
+            amounts: amounts.done(),
+        }
     }
 
     /// Everything the file holds goes to the archive: `A += f - a + b`, `a = f`, `b = 0`. What is known of series that the

@@ -19,6 +19,7 @@ mod journal;
 mod judge;
 mod keys;
 mod known;
+mod ledger;
 mod model;
 mod oddity;
 mod record;
@@ -49,6 +50,7 @@ pub use judge::FileStretch;
 pub use keys::KeyTable;
 pub(crate) use keys::Seed;
 pub use known::{Known, Phase};
+pub use ledger::{Absorption, Cause, Earlier, Ledger, TotalsReset};
 pub use model::{
     Fold, IDENTITY_LEN_MAX_BYTES, IdentityError, IdentityKey, KeyId, SeriesKey, SeriesKind,
 };
@@ -56,7 +58,7 @@ pub use oddity::{ODDITIES_KEPT, Oddity};
 pub use record::{Entry, Origin, Record, Shortfall};
 pub use report::{DamagedFile, Loss, OpenError, OpenReport};
 pub use reserve::Space;
-pub use state::{Run, State};
+pub use state::{Run, START_STEP_SECONDS, State};
 pub use storage::{Operation, Storage, StorageError};
 pub use view::{FileView, FrameContent, FrameView, begins_as_archive, is_archive_file};
 

@@ -124,6 +124,14 @@ pub enum Record {
         /// Their new start, unix seconds.
         unix_seconds: f64,
     },
+    /// All totals begin at zero from now on: what was absorbed is dropped, and so is what is last known to be in shards that
+    /// exist; they count with what they hold beyond it. Gauges of the ended are dropped, and every start moves to this time.
+    TotalsReset {
+        /// Unix seconds.
+        at_unix_seconds: f64,
+        /// What is dropped, by names of samples, for the ledger.
+        dropped: Vec<(Box<str>, Exact)>,
+    },
     /// The daemon started.
     Started {
         /// The boot, as the kernel names it.

@@ -23,6 +23,7 @@ pub(super) mod tag {
     pub(crate) const RESET_DECLARED: u8 = 11;
     pub(crate) const STARTED: u8 = 12;
     pub(crate) const CLEAN_STOP: u8 = 13;
+    pub(crate) const TOTALS_RESET: u8 = 14;
 }
 
 /// Forms of an entry's number, in the lowest bits of its first varint.
@@ -113,6 +114,13 @@ pub(super) fn encode(record: &Record, out: &mut Vec<u8>) {
             put_bytes(out, boot_id.as_bytes());
         }
         Record::CleanStop { at_unix_seconds } => put_time(out, tag::CLEAN_STOP, *at_unix_seconds),
+        Record::TotalsReset {
+            at_unix_seconds,
+            dropped,
+        } => {
+            put_time(out, tag::TOTALS_RESET, *at_unix_seconds);
+            put_named_sums(out, dropped);
+        }
     }
 }
 
@@ -174,6 +182,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         },
         tag::CLEAN_STOP => Record::CleanStop {
             at_unix_seconds: reader.f64()?,
+        },
+        tag::TOTALS_RESET => Record::TotalsReset {
+            at_unix_seconds: reader.f64()?,
+            dropped: named_sums(&mut reader)?,
         },
         found => {
             return Err(DecodeError::Tag {
@@ -264,12 +276,14 @@ fn keys(reader: &mut Reader<'_>) -> Result<Vec<KeyId>, DecodeError> {
     (0..count).map(|_| distance(reader, &mut last)).collect()
 }
 
-fn put_distance(out: &mut Vec<u8>, last: &mut i64, key: KeyId) {
+/// Appends the distance of a number from the one before.
+pub(super) fn put_distance(out: &mut Vec<u8>, last: &mut i64, key: KeyId) {
     put_zigzag(out, i64::from(key.0) - *last);
     *last = key.0.into();
 }
 
-fn distance(reader: &mut Reader<'_>, last: &mut i64) -> Result<KeyId, DecodeError> {
+/// Reads what [`put_distance`] wrote.
+pub(super) fn distance(reader: &mut Reader<'_>, last: &mut i64) -> Result<KeyId, DecodeError> {
     let limit = u32::MAX as usize;
     let key = last
         .checked_add(reader.zigzag()?)
@@ -341,6 +355,28 @@ pub(super) fn number(reader: &mut Reader<'_>) -> Result<(f64, f64), DecodeError>
             found: found as u8,
         }),
     }
+}
+
+/// Appends sums with their names.
+pub(super) fn put_named_sums(out: &mut Vec<u8>, sums: &[(Box<str>, Exact)]) {
+    put_varint(out, sums.len() as u64);
+    for (name, sum) in sums {
+        put_bytes(out, name.as_bytes());
+        sum.encode(out);
+    }
+}
+
+/// Reads what [`put_named_sums`] wrote.
+pub(super) fn named_sums(reader: &mut Reader<'_>) -> Result<Vec<(Box<str>, Exact)>, DecodeError> {
+    let count = reader.count_of(2)?;
+    (0..count)
+        .map(|_| {
+            Ok((
+                reader.text("name of a sample")?.into(),
+                Exact::decode(reader)?,
+            ))
+        })
+        .collect()
 }
 
 fn put_shortfalls(out: &mut Vec<u8>, shortfalls: &[Shortfall]) {

@@ -311,6 +311,7 @@ fn finish(
         });
     }
     report.previous = state.run.clone();
+    report.reset_series_count = state.ledger.untold_reset_count();
     report.checkpoint_sequence = base.sequence;
     report.last_sequence = replayed.proven_through + unproven.len() as u64;
     report.replayed_count = replayed.standing.len();

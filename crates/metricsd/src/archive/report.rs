@@ -80,6 +80,8 @@ pub struct DamagedFile {
 pub struct OpenReport {
     /// The daemon's last run; `None` if this is the first one.
     pub previous: Option<Run>,
+    /// Series that began anew by a reset since that run began.
+    pub reset_series_count: u64,
     /// Whether the last run was in this boot: if so, the kernel still has every byte that was stored in shards.
     pub is_same_boot: bool,
     /// Number of the last record in the checkpoint that was taken; `None` if there was none.

@@ -8,10 +8,14 @@ use super::exact::Exact;
 use super::gauges::EndedGauges;
 use super::keys::KeyTable;
 use super::known::{Known, Revision};
+use super::ledger::Ledger;
 use super::model::{IdentityKey, KeyId};
 
 /// Stands for no start timestamp: a NaN that no clock gives.
 pub(super) const NO_START: u64 = u64::MAX;
+
+/// How much later than the old start a new one is at least: the clock may have been set back, and scrapers see milliseconds.
+pub const START_STEP_SECONDS: f64 = 0.001;
 
 /// The whole archive in memory.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,6 +28,7 @@ pub struct State {
     pub(super) known: BTreeMap<IdentityKey, Known>,
     pub(super) ended: EndedGauges,
     pub(super) run: Option<Run>,
+    pub(super) ledger: Ledger,
     pub(super) shape: Shape,
     /// The last one that was given to a shard.
     pub(super) last_revision: Revision,
@@ -103,6 +108,11 @@ impl State {
     /// The daemon's last run.
     pub fn last_run(&self) -> Option<&Run> {
         self.run.as_ref()
+    }
+
+    /// Which shards the totals are made of.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// What is exposed of a series, given what each existing shard holds of it. The definition, for tests and verification:

@@ -4,7 +4,7 @@
 //! journal after it, so that damage to the newer one costs nothing. A failure here leaves everything as it was.
 
 use super::checkpoint;
-use super::format::{CHECKPOINT_ASIDE_NAME, checkpoint_name, set_aside_name};
+use super::format::{CHECKPOINT_ASIDE_NAME, backup_name, checkpoint_name, set_aside_name};
 use super::recover::CheckpointFile;
 use super::report::OpenReport;
 use super::storage::{Storage, StorageError};
@@ -118,6 +118,19 @@ impl<S: Storage> Archive<S> {
         self.tending.is_urgent = false;
         self.prune();
         Ok(())
+    }
+
+    /// Keeps everything that is durable in a file of its own, which nothing here ever reads or removes: a checkpoint under
+    /// another name. Gives the name.
+    ///
+    /// # Errors
+    /// Storage fails.
+    pub fn keep_aside(&mut self) -> Result<String, StorageError> {
+        self.sync()?;
+        let sequence = self.journal.durable_through();
+        let name = backup_name(sequence);
+        checkpoint::write_as(&self.storage, &read(&self.state), sequence, &name)?;
+        Ok(name)
     }
 
     /// Removes what a stop left half done, and looks for the reserve. Nothing here must succeed.

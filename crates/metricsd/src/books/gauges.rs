@@ -1,6 +1,7 @@
 //! Gauges of the ended that are no longer shown.
 //!
-//! Invariant: what is discarded or expired is never shown again, whatever happens to the daemon; nothing is recorded twice.
+//! Invariant: a value that is discarded or expired is never shown again, whatever happens to the daemon; nothing is recorded
+//! twice. One that is set anew is another value, but where live processes decide (`live*`).
 
 use super::Books;
 use crate::archive::{AppendError, Ended, IdentityKey, KeyId, Record, SeriesKind, State, Storage};

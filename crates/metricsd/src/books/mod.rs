@@ -21,6 +21,7 @@ mod identity;
 mod kinds;
 mod numbers;
 mod reconcile;
+mod reset;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use std::sync::{Arc, RwLock};
 
 pub use identity::identity_key;
 pub use reconcile::{Reconciled, TOMBSTONE_SECONDS};
+pub use reset::ResetError;
 
 use crate::archive::{
     AppendError, Archive, IdentityKey, Oddity, OpenError, OpenReport, Origin, Settings, Space,
@@ -148,6 +150,15 @@ impl<S: Storage> Books<S> {
         // A checkpoint syncs the archive, which must not happen without the books' knowledge.
         self.sync()?;
         self.archive.maybe_checkpoint(now_unix_seconds)
+    }
+
+    /// Makes the journal short now.
+    ///
+    /// # Errors
+    /// As [`Books::tend`].
+    pub fn checkpoint(&mut self, now_unix_seconds: f64) -> Result<(), StorageError> {
+        self.sync()?;
+        self.archive.checkpoint(now_unix_seconds)
     }
 
     /// Ends the books, so that the next start knows that nothing is missing.

@@ -7,13 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Books, Sighting};
-use crate::archive::{AppendError, IdentityKey, KeyId, Phase, Record, Storage};
+use crate::archive::{AppendError, IdentityKey, KeyId, Phase, Record, START_STEP_SECONDS, Storage};
 
 /// How long it is remembered that a file went missing. One that comes back later counts in full, a second time.
 pub const TOMBSTONE_SECONDS: f64 = 7.0 * 24.0 * 3600.0;
-
-/// How much later than the old start a new one is at least: the clock may have been set back, and scrapers see milliseconds.
-const START_STEP_SECONDS: f64 = 0.001;
 
 /// What was found, for the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

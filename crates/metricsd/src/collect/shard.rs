@@ -174,6 +174,11 @@ impl Shard {
         self.read_failed.or_else(|| damage.map(Damage::reason))
     }
 
+    /// The last reading failed, so nobody knows what the file holds now.
+    pub fn is_unread(&self) -> bool {
+        self.read_failed.is_some()
+    }
+
     /// What is wrong with it, for the log.
     pub fn defect_sentence(&self) -> String {
         match (

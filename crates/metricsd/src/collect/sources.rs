@@ -272,7 +272,8 @@ impl Collector {
             }
             let kind = SeriesKind::from(shard.name.kind);
             shard.discarded.clear();
-            if kind.is_live_gauge() {
+            // What a reset dropped is of any mode.
+            if known.has_discarded() {
                 let is_discarded = |key: &&KeyId| {
                     let series = state.keys().find(kind, catalog.spelling(**key));
                     series.is_some_and(|series| known.is_discarded(series))

@@ -114,6 +114,26 @@ impl Catalog {
         self.text(self.facts(key).family)
     }
 
+    /// The name of its sample, as exposed where that is the writer's.
+    pub fn sample(&self, key: KeyId) -> &str {
+        self.text(self.facts(key).sample)
+    }
+
+    /// Its labels, sorted by name.
+    pub fn labels(&self, key: KeyId) -> Vec<(String, String)> {
+        label_set::labels(self.label_set(self.facts(key).labels))
+    }
+
+    /// Of a bucket: its bound, and its labels without that.
+    pub fn bucket(&self, key: KeyId) -> Option<(f64, Vec<(String, String)>)> {
+        let facts = self.facts(key);
+        let Bound::At(bound) = facts.bound else {
+            return None;
+        };
+        let labels = label_set::labels(self.label_set(facts.labels_without_le));
+        Some((bound, labels))
+    }
+
     /// Why a key is never served, if it is not.
     pub fn refusal(&self, key: KeyId) -> Option<&Refusal> {
         self.facts(key).refusal.as_deref()

@@ -82,6 +82,10 @@ impl Contest {
             };
             if mode.is_live() {
                 contest.enter(catalog, (index, source), &mut numbers, &mut waiting);
+            } else if source.standing != Standing::Live && !source.discarded.is_empty() {
+                let keys = source.keys.iter().enumerate();
+                let dropped = keys.filter(|(_, key)| source.discarded.binary_search(key).is_ok());
+                contest.out.extend(dropped.map(|(entry, _)| (index, entry)));
             }
         }
         contest.holders = vec![Holder::default(); numbers.len()];

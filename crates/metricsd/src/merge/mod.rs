@@ -47,8 +47,8 @@ pub struct Source<'a> {
     pub timestamps: &'a [f64],
     /// Whether its process lives, which decides about `live*` gauges and nothing else.
     pub standing: Standing,
-    /// Keys, ascending, whose entries of `live*` gauges are not served: a live process has set those series since. Means
-    /// nothing while the source is [`Standing::Live`]: whoever continues a file sets its series anew.
+    /// Keys, ascending, whose entries of gauges are not served: a live process has set those series since (`live*` gauges
+    /// alone), or a reset has dropped them. Means nothing while the source is [`Standing::Live`]: whoever continues a file sets its series anew.
     pub discarded: &'a [KeyId],
     /// It was found at start and nobody watched it while it lived, so it pushes the `live*` series of older ended sources out
     /// even if it has ended itself: the daemon would have seen it do that.

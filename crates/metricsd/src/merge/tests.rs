@@ -247,11 +247,14 @@ fn what_is_discarded_is_gone_unless_its_file_is_continued() {
         &[2.0],
         &[1],
     );
-    let of_another_mode = One {
+    // A reset drops gauges of all modes.
+    let of_another_mode = |standing| One {
         is_discarded: true,
-        ..one(Max, ENDED, 2.0)
+        ..one(Max, standing, 2.0)
     };
-    check(&[of_another_mode], &[2.0], &[]);
+    check(&[of_another_mode(ENDED)], &[], &[]);
+    check(&[of_another_mode(ENDED), one(Max, ENDED, 1.0)], &[1.0], &[]);
+    check(&[of_another_mode(Standing::Live)], &[2.0], &[]);
 }
 
 #[test]

@@ -139,7 +139,8 @@ pub struct ObservedState<'a> {
     pub expired_gauges: u64,
     /// Values that a writer set back itself, which was followed.
     pub writer_resets: u64,
-    /// Series that were declared to have begun anew, since a power cut may have taken what was shown of them.
+    /// Series that were declared to have begun anew, since a power cut may have taken what was shown of them, or somebody
+    /// reset all totals before this start.
     pub declared_resets: u64,
     /// Length of the journal behind the last checkpoint.
     pub journal_len_bytes: u64,
@@ -190,7 +191,7 @@ pub(super) fn retirement_families(state: &ObservedState<'_>, families: &mut Vec<
     ));
     families.push(count(
         "metricsd_declared_resets",
-        "Series that begin anew with a new start time, since a power cut took what was shown of them.",
+        "Series that begin anew with a new start time, since a power cut took what was shown of them or all totals were reset by hand.",
         state.declared_resets,
     ));
     families.push(plain(

@@ -8,6 +8,7 @@ use crate::archive::codec::{DecodeError, Reader};
 use crate::archive::exact::Exact;
 use crate::archive::gauges::{Ended, EndedValue};
 use crate::archive::known::{CountCell, GaugeCell, Phase};
+use crate::archive::ledger::{Absorption, Amounts, Cause, Earlier, TotalsReset};
 use crate::archive::model::{Fold, SeriesKind};
 use crate::archive::record_codec;
 use crate::archive::state::{NO_START, Run, State};
@@ -31,6 +32,11 @@ pub(super) fn read_block(payload: &[u8], state: &mut State) -> Result<(), Decode
             }
         }
         RUN => read_run(&mut reader, state)?,
+        LEDGER => {
+            while !reader.rest().is_empty() {
+                read_ledger(&mut reader, state)?;
+            }
+        }
         found => {
             return Err(DecodeError::Tag {
                 what: "kind of block",
@@ -190,6 +196,57 @@ fn read_piece(reader: &mut Reader<'_>, state: &mut State) -> Result<(), DecodeEr
     }
     known.revise(&mut state.last_revision);
     Ok(())
+}
+
+fn read_ledger(reader: &mut Reader<'_>, state: &mut State) -> Result<(), DecodeError> {
+    match reader.u8()? {
+        RESET => {
+            let reset = TotalsReset {
+                at_unix_seconds: reader.f64()?,
+                series_count: reader.varint()?,
+                absorbed_count: reader.varint()?,
+                since_unix_seconds: optional_time(reader)?,
+                is_told: reader.u8()? != 0,
+                dropped: record_codec::named_sums(reader)?,
+            };
+            state.ledger.resets.push(reset);
+        }
+        EARLIER => {
+            state.ledger.earlier = Some(Earlier {
+                count: reader.varint()?,
+                first_unix_seconds: reader.f64()?,
+                last_unix_seconds: reader.f64()?,
+            });
+        }
+        ABSORPTION => {
+            let absorption = Absorption {
+                at_unix_seconds: reader.f64()?,
+                cause: cause(reader)?,
+                origin: record_codec::optional_origin(reader)?,
+                series_count: reader.count(u32::MAX as usize)?,
+                amounts: Amounts::from_bytes(reader.bytes()?),
+            };
+            state.ledger.push(absorption);
+        }
+        found => {
+            return Err(DecodeError::Tag {
+                what: "part of a ledger",
+                found,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn cause(reader: &mut Reader<'_>) -> Result<Cause, DecodeError> {
+    match reader.u8()? {
+        cause if cause == Cause::Absorbed as u8 => Ok(Cause::Absorbed),
+        cause if cause == Cause::Missing as u8 => Ok(Cause::Missing),
+        found => Err(DecodeError::Tag {
+            what: "cause of an absorption",
+            found,
+        }),
+    }
 }
 
 fn read_run(reader: &mut Reader<'_>, state: &mut State) -> Result<(), DecodeError> {

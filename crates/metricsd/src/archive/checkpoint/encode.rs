@@ -1,4 +1,4 @@
-//! The state as blocks of a checkpoint: series, gauges of the ended, shards that may still exist, the last run.
+//! The state as blocks of a checkpoint: series, gauges of the ended, shards that may still exist, the ledger, the last run.
 //!
 //! Invariant: a block can be read without any other one. Of keys that follow each other, only what differs in the middle is
 //! stored. Pure.
@@ -7,8 +7,10 @@ use super::layout::*;
 use crate::archive::codec::{put_bytes, put_f64, put_varint};
 use crate::archive::gauges::{Ended, EndedValue};
 use crate::archive::known::{CountCell, GaugeCell, Known};
+use crate::archive::ledger::{Absorption, TotalsReset};
 use crate::archive::model::{Fold, IdentityKey, KeyId};
-use crate::archive::record_codec::put_origin;
+use crate::archive::record::Origin;
+use crate::archive::record_codec::{put_named_sums, put_origin};
 use crate::archive::state::{NO_START, State};
 use crate::archive::storage::StorageError;
 
@@ -175,10 +177,13 @@ fn put_piece(out: &mut Vec<u8>, identity: &IdentityKey, known: &Known) {
     put_bytes(out, identity.as_bytes());
     out.push(known.phase as u8);
     put_optional_time(out, known.ended_at_unix_seconds);
-    out.push(known.origin.is_some().into());
-    known
-        .origin
-        .iter()
+    put_optional_origin(out, known.origin.as_ref());
+}
+
+fn put_optional_origin(out: &mut Vec<u8>, origin: Option<&Origin>) {
+    out.push(origin.is_some().into());
+    origin
+        .into_iter()
         .for_each(|origin| put_origin(out, origin));
 }
 
@@ -202,6 +207,56 @@ fn put_gauge_cells(out: &mut Vec<u8>, cells: &[(&KeyId, &GaugeCell)]) {
             put_f64(out, timestamp);
         }
     }
+}
+
+/// Writes which shards the totals are made of.
+pub(super) fn put_ledger(
+    state: &State,
+    block_len: usize,
+    take: Take<'_>,
+) -> Result<(), StorageError> {
+    let mut block = vec![LEDGER];
+    let ledger = &state.ledger;
+    for reset in &ledger.resets {
+        put_reset(&mut block, reset);
+    }
+    if let Some(earlier) = &ledger.earlier {
+        block.push(EARLIER);
+        put_varint(&mut block, earlier.count);
+        put_f64(&mut block, earlier.first_unix_seconds);
+        put_f64(&mut block, earlier.last_unix_seconds);
+    }
+    for absorption in &ledger.absorptions {
+        put_absorption(&mut block, absorption);
+        if block.len() >= block_len {
+            take(&block)?;
+            block.truncate(1);
+        }
+    }
+    if block.len() > 1 {
+        take(&block)
+    } else {
+        Ok(())
+    }
+}
+
+fn put_reset(out: &mut Vec<u8>, reset: &TotalsReset) {
+    out.push(RESET);
+    put_f64(out, reset.at_unix_seconds);
+    put_varint(out, reset.series_count);
+    put_varint(out, reset.absorbed_count);
+    put_optional_time(out, reset.since_unix_seconds);
+    out.push(reset.is_told.into());
+    put_named_sums(out, &reset.dropped);
+}
+
+fn put_absorption(out: &mut Vec<u8>, absorption: &Absorption) {
+    out.push(ABSORPTION);
+    put_f64(out, absorption.at_unix_seconds);
+    out.push(absorption.cause as u8);
+    put_optional_origin(out, absorption.origin.as_ref());
+    put_varint(out, absorption.series_count as u64);
+    put_bytes(out, &absorption.amounts.bytes);
 }
 
 /// The last block: the last run.

@@ -7,6 +7,12 @@ pub(super) const SERIES: u8 = 1;
 pub(super) const GAUGES: u8 = 2;
 pub(super) const SHARDS: u8 = 3;
 pub(super) const RUN: u8 = 4;
+pub(super) const LEDGER: u8 = 5;
+
+/// First byte of each part of a ledger.
+pub(super) const RESET: u8 = 1;
+pub(super) const EARLIER: u8 = 2;
+pub(super) const ABSORPTION: u8 = 3;
 
 /// First byte of a series: its kind, or this for a number whose series is not known.
 pub(super) const KIND_MASK: u8 = 0x1f;

@@ -10,7 +10,7 @@ mod layout;
 use std::io;
 
 use decode::read_block;
-use encode::{put_gauges, put_run, put_series, put_shards};
+use encode::{put_gauges, put_ledger, put_run, put_series, put_shards};
 
 use super::codec::{Reader, put_varint};
 use super::format::{CHECKPOINT_ASIDE_NAME, PayloadRole, checkpoint_head, checkpoint_name};
@@ -44,9 +44,18 @@ pub(super) fn write<S: Storage>(
     state: &State,
     sequence: u64,
 ) -> Result<u64, StorageError> {
+    write_as(storage, state, sequence, &checkpoint_name(sequence))
+}
+
+/// As [`write`], under any name.
+pub(super) fn write_as<S: Storage>(
+    storage: &S,
+    state: &State,
+    sequence: u64,
+    name: &str,
+) -> Result<u64, StorageError> {
     let result = write_aside(storage, state, sequence).and_then(|len_bytes| {
-        let name = checkpoint_name(sequence);
-        let renamed = storage.rename(CHECKPOINT_ASIDE_NAME, &name);
+        let renamed = storage.rename(CHECKPOINT_ASIDE_NAME, name);
         renamed.map_err(failed(Operation::Rename, CHECKPOINT_ASIDE_NAME))?;
         storage
             .sync_dir()
@@ -88,6 +97,7 @@ fn write_aside<S: Storage>(storage: &S, state: &State, sequence: u64) -> Result<
     put_series(state, BLOCK_LEN_BYTES, &mut |block| out.block(block, false))?;
     put_gauges(state, BLOCK_LEN_BYTES, &mut |block| out.block(block, false))?;
     put_shards(state, BLOCK_LEN_BYTES, &mut |block| out.block(block, false))?;
+    put_ledger(state, BLOCK_LEN_BYTES, &mut |block| out.block(block, false))?;
     out.block(&put_run(state), true)?;
     out.flush()?;
     storage

@@ -7,8 +7,9 @@ use super::workload::{identity, origin};
 use crate::archive::exact::Exact;
 use crate::archive::model::{KeyId, SeriesKey, SeriesKind};
 use crate::archive::record::{Entry, Record};
+use crate::archive::state::State;
 use crate::archive::testing::Dice;
-use crate::archive::{Archive, Disk, Settings, load};
+use crate::archive::{Archive, Disk, Settings, checkpoint, load};
 
 const KEY_COUNT: usize = 1_000_000;
 
@@ -155,6 +156,33 @@ fn a_million_counters() {
         assert_eq!(state.keys().defined_count(), KEY_COUNT);
         drop(state);
     }
+    without_ledger(&load(&disk()).unwrap().0);
+}
+
+/// What the ledger costs, as large as it gets: the same checkpoint with it and without.
+fn without_ledger(state: &State) {
+    let mut bare = state.clone();
+    bare.ledger = Default::default();
+    let read = |state: &State| {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::open(directory.path()).unwrap();
+        let len = checkpoint::write(&disk, state, 1).unwrap();
+        let mut busy: Vec<f64> = (0..7)
+            .map(|_| {
+                let begun = busy_ms();
+                drop(load(&disk).unwrap());
+                busy_ms() - begun
+            })
+            .collect();
+        busy.sort_by(f64::total_cmp);
+        (len, busy[3])
+    };
+    let count = state.ledger().absorptions().len();
+    println!(
+        "checkpoint with {count} absorptions in the ledger and with none, bytes and ms on a processor to load: {:?}, {:?}",
+        read(state),
+        read(&bare)
+    );
 }
 
 #[test]

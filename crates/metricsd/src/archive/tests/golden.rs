@@ -121,20 +121,57 @@ fn records() -> Vec<Record> {
     ]
 }
 
-fn path(name: &str) -> PathBuf {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/archive/tests/golden/v1");
-    PathBuf::from(folder).join(format!("{name}.golden"))
+/// What version 2 has and version 1 has not: a reset, and a ledger with something in it after that.
+fn records_of_version_2() -> Vec<Record> {
+    let reset = Record::TotalsReset {
+        at_unix_seconds: 1_700_000_006.0,
+        dropped: vec![
+            ("peaktrade_orders_total".into(), Exact::from(43.0)),
+            (
+                "peaktrade_seconds_sum".into(),
+                [0.1, 0.2].into_iter().collect(),
+            ),
+        ],
+    };
+    let entry = Entry {
+        key: KeyId(0),
+        value: 12.5,
+        timestamp: 0.0,
+    };
+    let absorbed = Record::Absorbed {
+        identity: identity(6),
+        origin: origin(6, SeriesKind::Counter),
+        at_unix_seconds: 1_700_000_007.0,
+        entries: vec![entry],
+    };
+    vec![reset, absorbed]
+}
+
+fn path(version: u16, name: &str) -> PathBuf {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/archive/tests/golden");
+    PathBuf::from(folder)
+        .join(format!("v{version}"))
+        .join(format!("{name}.golden"))
+}
+
+/// A directory with nothing in it but this file.
+fn alone(name: &str, bytes: Vec<u8>) -> Simulated {
+    let alone = Simulated::new();
+    alone.create(name).unwrap();
+    alone.overwrite(name, bytes);
+    alone
 }
 
 #[test]
-fn files_are_written_as_version_1_says_and_read_as_they_were_meant() {
+fn files_are_written_as_version_2_says_and_read_as_they_were_meant() {
     let storage = Simulated::new();
     let settings = Settings {
         segment_len_bytes: 1 << 16,
         ..SETTINGS
     };
     let (mut archive, _) = Archive::open(storage.clone(), settings, "boot-1", 1.7e9).unwrap();
-    for (number, record) in records().into_iter().enumerate() {
+    let all = records().into_iter().chain(records_of_version_2());
+    for (number, record) in all.enumerate() {
         archive.append(record).unwrap();
         if number % 4 == 3 {
             archive.sync().unwrap();
@@ -147,27 +184,52 @@ fn files_are_written_as_version_1_says_and_read_as_they_were_meant() {
     assert_eq!(
         names,
         [
-            "checkpoint-00000000000000000021.bin",
+            "checkpoint-00000000000000000023.bin",
             "journal-00000000000000000001.log"
         ]
     );
     for name in &names {
         let written = storage.read(name, u64::MAX).unwrap();
+        let path = path(2, name);
         if std::env::var_os("METRICSD_WRITE_GOLDEN").is_some() {
-            fs::create_dir_all(path(name).parent().unwrap()).unwrap();
-            fs::write(path(name), &written).unwrap();
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &written).unwrap();
         }
-        let golden = fs::read(path(name)).unwrap();
-        assert!(written == golden, "{name}: other bytes than version 1 has");
+        let golden = fs::read(path).unwrap();
+        assert!(written == golden, "{name}: other bytes than version 2 has");
         // Each of the two alone holds everything.
-        let alone = Simulated::new();
-        alone.create(name).unwrap();
-        alone.overwrite(name, golden);
-        let (state, report) = load(&alone).unwrap();
+        let (state, report) = load(&alone(name, golden)).unwrap();
         assert!(
             report.losses.is_empty() && report.damaged.is_empty(),
             "{report:?}"
         );
+        assert_eq!(state, expected, "{name}");
+    }
+}
+
+#[test]
+fn files_of_version_1_are_read_and_have_no_ledger_but_what_their_journal_tells() {
+    let started = Record::Started {
+        boot_id: "boot-1".into(),
+        at_unix_seconds: 1.7e9,
+    };
+    let all: Vec<Record> = std::iter::once(started).chain(records()).collect();
+    let expected = super::records::state_after(&all);
+    for (name, has_ledger) in [
+        ("checkpoint-00000000000000000021.bin", false),
+        ("journal-00000000000000000001.log", true),
+    ] {
+        let golden = fs::read(path(1, name)).unwrap();
+        let (state, report) = load(&alone(name, golden)).unwrap();
+        assert!(
+            report.losses.is_empty() && report.damaged.is_empty(),
+            "{report:?}"
+        );
+        assert_eq!(state.ledger().absorbed_count() > 0, has_ledger);
+        let mut expected = expected.clone();
+        if !has_ledger {
+            expected.ledger = Default::default();
+        }
         assert_eq!(state, expected, "{name}");
     }
 }

@@ -8,6 +8,7 @@ mod full_disk;
 mod gauges;
 mod golden;
 mod kill;
+mod ledger;
 mod records;
 mod rules;
 mod storage;

@@ -102,7 +102,7 @@ pub(super) fn any_record(dice: &mut Dice, all: &[KeyId], number: usize) -> Recor
     let identity = identity(shard);
     let kind = SeriesKind::ALL[dice.below(SeriesKind::ALL.len())];
     let unix_seconds = 1.7e9 + number as f64;
-    match dice.below(13) {
+    match dice.below(14) {
         0..=2 => Record::Absorbed {
             identity,
             origin: origin(shard, kind),
@@ -136,7 +136,11 @@ pub(super) fn any_record(dice: &mut Dice, all: &[KeyId], number: usize) -> Recor
         10 => Record::GaugeExpired {
             ended_until_unix_seconds: unix_seconds - 30.0,
         },
-        11 => Record::ResetDeclared {
+        11 if dice.below(2) == 0 => Record::TotalsReset {
+            at_unix_seconds: unix_seconds,
+            dropped: vec![("peaktrade_orders_total".into(), Exact::from(value(dice)))],
+        },
+        11 | 12 => Record::ResetDeclared {
             keys: keys(dice, all),
             unix_seconds,
         },

@@ -4,6 +4,7 @@ mod gauges;
 mod judge;
 mod model;
 mod reconcile;
+mod reset;
 mod steps;
 mod world;
 

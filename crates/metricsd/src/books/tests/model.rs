@@ -83,7 +83,12 @@ impl File {
 
     /// It is written down as it is now.
     pub(super) fn write(&mut self, step: Step, ended_at: f64) {
-        let is_hidden = self.noted.as_ref().is_some_and(|noted| noted.is_hidden);
+        // A value that is not for the living to decide about is shown again once it is another one.
+        let is_same = |noted: &Written| self.is_live_gauge() || noted.gauge == self.gauge();
+        let is_hidden = self
+            .noted
+            .as_ref()
+            .is_some_and(|noted| noted.is_hidden && is_same(noted));
         self.noted = Some(Written {
             step,
             counted: self.counted.clone(),

@@ -68,7 +68,7 @@ impl World {
 
     pub(super) fn step(&mut self) {
         self.now += self.dice.below(100) as f64 / 7.0;
-        match self.dice.below(32) {
+        match self.dice.below(33) {
             0..=3 => self.is_born(),
             4..=10 => self.counts(),
             11 => self.goes_back(),
@@ -85,6 +85,7 @@ impl World {
             29 => self.is_killed(),
             30 if self.dice.below(2) == 0 => self.loses_power(),
             31 if self.dice.below(3) == 0 => self.stops_and_starts(),
+            32 if self.dice.below(4) == 0 => self.begins_at_zero(),
             _ => self.comes_late(),
         }
     }
@@ -399,6 +400,57 @@ impl World {
         if self.dice.below(2) == 0 {
             self.syncs();
         }
+    }
+
+    /// Somebody resets all totals. Starts move, so that nothing falls in silence.
+    fn begins_at_zero(&mut self) {
+        self.syncs();
+        let files = 0..self.files.len();
+        let served: Vec<usize> = files.filter(|at| self.files[*at].is_served).collect();
+        let parts: Vec<_> = served
+            .iter()
+            .map(|at| (identity(*at), self.origin(*at), self.sighted(*at)))
+            .collect();
+        let present: Vec<Sighting<'_>> = served
+            .iter()
+            .zip(&parts)
+            .map(|(at, (identity, origin, entries))| Sighting {
+                identity,
+                origin,
+                birth_unix_seconds: Some(1000.0 + *at as f64),
+                entries,
+            })
+            .collect();
+        let files = &self.files;
+        let has_ended = |it: &IdentityKey| !files[usize::from(it.as_bytes()[1])].has_writer;
+        let kept = self
+            .books
+            .reset_totals(&present, has_ended, Vec::new(), self.now);
+        kept.unwrap();
+        for at in served {
+            let file = &self.files[at];
+            if file.cells[0].0 >= FIRST_GAUGE && file.has_writer {
+                self.writes(at);
+            } else {
+                let now = self.now;
+                self.files[at].write(Step::Absorbed, now);
+            }
+        }
+        self.is_synced();
+        let zero = vec![Exact::default(); KEY_COUNT];
+        for file in &mut self.files {
+            if file.noted.is_some() {
+                file.counted.clone_from(&zero);
+            }
+            for written in file.noted.iter_mut().chain(&mut file.synced) {
+                written.counted.clone_from(&zero);
+                written.is_hidden |= written.step != Step::Seen;
+            }
+        }
+        self.kept.clear();
+        self.kept_synced.clear();
+        self.say("all totals are reset".to_owned());
+        self.check("a reset");
     }
 
     fn absorbs(&mut self, at: usize) {
