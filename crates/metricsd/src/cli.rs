@@ -12,6 +12,8 @@ use tracing::level_filters::LevelFilter;
 
 use crate::doctor::cli::DoctorArgs;
 use crate::inspect::InspectArgs;
+use crate::ledger::Since;
+use crate::ledger::selection::SeriesSelector;
 use crate::retention::{DURATION_ACCEPTED, DeadGauges, RetireAfter, parse_duration};
 use crate::verify::cli::VerifyArgs;
 
@@ -43,9 +45,11 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Find what is wrong around the daemon, and say what to do; exit code 0 if nothing is, 1 if something is.
     Doctor(DoctorArgs),
+    /// Say what totals are made of: shards, absorbed processes, when and how much. `ledger reset` starts from zero.
+    Ledger(LedgerArgs),
 }
 
-/// What `serve` and `render` share.
+/// What all commands share.
 #[derive(Debug, Clone, Default, Args)]
 pub struct CommonArgs {
     /// Directory of the shards [env: PEAKTRADE_METRICS_MULTIPROC_DIR, PROMETHEUS_MULTIPROC_DIR] [default:
@@ -100,6 +104,54 @@ pub struct RenderArgs {
     #[command(flatten)]
     pub common: CommonArgs,
 }
+
+/// The flags of `ledger`, and its subcommand.
+#[derive(Debug, Clone, Default, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct LedgerArgs {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// One total, as /metrics shows it, such as 'orders_total{side="buy"}': who contributed how much to it.
+    #[arg(long, value_name = "SERIES", conflicts_with = "family")]
+    pub series: Option<SeriesSelector>,
+    /// All series of a family together, or of one sample name: who contributed how much to them.
+    #[arg(long, value_name = "NAME")]
+    pub family: Option<String>,
+    /// Show absorptions since then one by one: a duration such as 24h, or a time such as 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "DURATION|TIME", value_parser = Since::parse)]
+    pub since: Option<Since>,
+    /// Show at most so many absorptions one by one, the newest; 0 = all.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_LEDGER_LIMIT)]
+    pub limit: usize,
+    /// Print one JSON object instead of columns.
+    #[arg(long)]
+    pub json: bool,
+    /// Something else than showing it.
+    #[command(subcommand)]
+    pub command: Option<LedgerCommand>,
+}
+
+/// What else can be done with the ledger.
+#[derive(Debug, Clone, Subcommand)]
+pub enum LedgerCommand {
+    /// Begin every total at zero, with no daemon running. What was there is kept in a file.
+    Reset(ResetArgs),
+}
+
+/// The flags of `ledger reset`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ResetArgs {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Do it; without this nothing is done but to say what would be lost.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// A page of a terminal, more or less.
+const DEFAULT_LEDGER_LIMIT: usize = 20;
 
 /// As the ecosystem's exporters have it.
 const DEFAULT_MAX_REQUESTS: usize = 40;

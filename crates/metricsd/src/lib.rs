@@ -3,8 +3,8 @@
 //! A scrape walks down this list: [`daemon`] shares collections between scrapes, [`collect`] reads the files, [`merge`] adds the
 //! numbers up under a [`policy`], and [`telemetry`] adds the daemon's own families. [`liveness`] and [`sessions`] know who still
 //! writes. Beside the scrapes, the [`keeper`] notes in the [`books`] what shards hold and has those of ended processes go
-//! through [`retire`] into the [`archive`]. [`serve`] and [`render`] are the commands that merge, [`verify`] and
-//! [`inspect`] those that look; [`cli`], [`config`] and [`settings`] say what they run on.
+//! through [`retire`] into the [`archive`]. [`serve`] and [`render`] are the commands that merge; [`ledger`], [`verify`], [`inspect`]
+//! and [`doctor`] those that look; [`cli`], [`config`] and [`settings`] say what they run on.
 //!
 //! Invariant: only [`retire`] renames or deletes anything in a shard directory; nothing here writes into a shard.
 #![forbid(unsafe_code)]
@@ -20,6 +20,7 @@ pub mod directory;
 pub mod doctor;
 pub mod inspect;
 pub mod keeper;
+pub mod ledger;
 pub mod liveness;
 mod lock_holder;
 pub mod log;

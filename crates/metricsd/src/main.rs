@@ -5,14 +5,16 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use metricsd::cli::{Cli, Command};
+use metricsd::cli::{Cli, Command, CommonArgs, LedgerArgs, LedgerCommand, RenderArgs};
 use metricsd::doctor::{self, DoctorError};
 use metricsd::inspect;
+use metricsd::ledger::selection::Selection;
+use metricsd::ledger::{Query, reset};
 use metricsd::log::Log;
 use metricsd::render::render;
 use metricsd::report::Outcome;
 use metricsd::serve::Running;
-use metricsd::settings::{MergeSettings, ServeSettings};
+use metricsd::settings::{Environment, MergeSettings, ServeSettings};
 use metricsd::verify::mode_b::ModeBError;
 use metricsd::verify::{self, VerifyError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -73,7 +75,52 @@ fn main() -> ExitCode {
                 Err(err @ DoctorError::Write { .. }) => fail(1, &err.into()),
             }
         }
+        Command::Ledger(args) => {
+            let (log, outcome) = ledger(args);
+            end(log, outcome)
+        }
     }
+}
+
+fn ledger(args: LedgerArgs) -> (Log, Result<(), (u8, anyhow::Error)>) {
+    let env: &Environment<'_> = &|name| std::env::var_os(name);
+    let settings = |common: &CommonArgs| {
+        let args = RenderArgs {
+            common: common.clone(),
+        };
+        MergeSettings::resolve(&args, env).map_err(|err| (2, err.into()))
+    };
+    let mut out = io::stdout().lock();
+    if let Some(LedgerCommand::Reset(args)) = args.command {
+        let log = Log::start(args.common.log_level.0);
+        let outcome = settings(&args.common).and_then(|settings| {
+            if args.yes {
+                return reset::reset(&settings, &mut out).map_err(|err| (1, err.into()));
+            }
+            let lost = reset::what_is_lost(&settings).map_err(|err| (1, err.into()))?;
+            Err((
+                2,
+                anyhow::anyhow!("ledger reset: --yes is missing; it would set to zero {lost}"),
+            ))
+        });
+        return (log, outcome);
+    }
+    let log = Log::start(args.common.log_level.0);
+    let outcome = settings(&args.common).and_then(|settings| {
+        let selection = match (args.series, args.family) {
+            (Some(series), _) => Selection::Series(series),
+            (None, Some(family)) => Selection::Family(family),
+            (None, None) => Selection::Everything,
+        };
+        let query = Query {
+            selection,
+            since: args.since,
+            limit: args.limit,
+            is_json: args.json,
+        };
+        metricsd::ledger::ledger(&settings, &query, &mut out).map_err(|err| (1, err.into()))
+    });
+    (log, outcome)
 }
 
 fn serve(settings: ServeSettings) -> anyhow::Result<()> {

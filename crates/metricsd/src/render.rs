@@ -61,8 +61,29 @@ pub enum RenderError {
 /// # Errors
 /// The directory is missing or cannot be read; the output cannot be written. A reader that has seen enough and left is none.
 pub fn render(settings: &MergeSettings, out: &mut dyn Write) -> Result<(), RenderError> {
-    announce(settings);
+    let observed = observe(settings)?;
     let mut text = Vec::new();
+    write_text(observed.collector.families(), &mut text);
+    print(&text, out)
+}
+
+/// Shards and archive of one moment, merged.
+#[derive(Debug)]
+pub(crate) struct Observed {
+    /// Has read and merged once.
+    pub(crate) collector: Collector,
+    /// What the archive knew, with shards that are gone taken for missing; none if there is no archive.
+    pub(crate) state: Option<Arc<RwLock<State>>>,
+    /// Number of its last record.
+    pub(crate) sequence: Option<u64>,
+}
+
+/// Reads shards and archive, again if the archive moved meanwhile. Changes nothing.
+///
+/// # Errors
+/// The directory is missing or cannot be read; a daemon is faster each time.
+pub(crate) fn observe(settings: &MergeSettings) -> Result<Observed, RenderError> {
+    announce(settings);
     let mut before = load(settings)?;
     for _ in 0..ATTEMPTS_MAX {
         let directory = ShardDirectory::open(&settings.directory.path)?;
@@ -73,8 +94,9 @@ pub fn render(settings: &MergeSettings, out: &mut dyn Write) -> Result<(), Rende
             DESCRIPTOR_BUDGET,
         );
         let sequence = before.as_ref().map(|(_, sequence)| *sequence);
-        if let Some((state, _)) = before {
-            collector = collector.with_state(Arc::new(RwLock::new(state)));
+        let state = before.map(|(state, _)| Arc::new(RwLock::new(state)));
+        if let Some(state) = &state {
+            collector = collector.with_state(Arc::clone(state));
         }
         let (mut collected, outcome) = collector.refresh(&Answers::new());
         outcome?;
@@ -87,8 +109,11 @@ pub fn render(settings: &MergeSettings, out: &mut dyn Write) -> Result<(), Rende
         collector.merge_alone(&mut collected, terms);
         let after = load(settings)?;
         if sequence == after.as_ref().map(|(_, sequence)| *sequence) {
-            write_text(collector.families(), &mut text);
-            return print(&text, out);
+            return Ok(Observed {
+                collector,
+                state,
+                sequence,
+            });
         }
         before = after;
     }

@@ -175,6 +175,7 @@ pub(super) fn kind_of(content: &FrameContent) -> &'static str {
             Record::GaugeExpired { .. } => "gauge_expired",
             Record::StartTimestamp { .. } => "start_timestamp",
             Record::ResetDeclared { .. } => "reset_declared",
+            Record::TotalsReset { .. } => "totals_reset",
             Record::Started { .. } => "started",
             Record::CleanStop { .. } => "clean_stop",
         },
@@ -271,6 +272,14 @@ fn says_of_record(record: &Record) -> String {
                 time(*unix_seconds)
             )
         }
+        Record::TotalsReset {
+            at_unix_seconds,
+            dropped,
+        } => format!(
+            "all totals begin at zero at {}; those of {} sample names were dropped",
+            time(*at_unix_seconds),
+            dropped.len()
+        ),
         Record::Started {
             boot_id,
             at_unix_seconds,
