@@ -253,7 +253,7 @@ fn totals_agree_while_writers_count_on_and_the_daemon_retires_others() {
         common::value_of(&page, "child_events_total").map_or(Err(page), |_| Ok(()))
     });
     let mut between = 0;
-    for _ in 0..30 {
+    for _ in 0..10 {
         between += place.agrees(&daemon).count("between");
     }
     stops.store(true, Ordering::SeqCst);
