@@ -413,14 +413,16 @@ impl Work {
             orphaned_shards: count(Place::Deleted) + count(Place::Elsewhere) + count(Place::Lost),
             ..*kept
         };
-        telemetry.families(&Observed {
+        let families = telemetry.families(&Observed {
             shards: tally,
             programs,
             series_count,
             exposition_len_bytes,
             own_process,
             state,
-        })
+        });
+        collector.forget_moves();
+        families
     }
 }
 

@@ -172,6 +172,13 @@ impl Collector {
         self.index.shards()
     }
 
+    /// Who had to be told which shards have moved was told.
+    pub fn forget_moves(&mut self) {
+        for shard in self.index.shards_mut() {
+            shard.moved = false;
+        }
+    }
+
     /// For each name that looks like a shard's and cannot be served at all, the word for the metric of unreadable shards.
     pub fn refused_names(&self) -> impl Iterator<Item = &'static str> {
         self.index.refused().values().map(|refused| refused.reason)

@@ -100,7 +100,7 @@ pub struct Shard {
     parsed_at: Option<FileTimes>,
     /// What the last parse had to stop for, if something is wrong from `end` on.
     stopped_by: Option<Obstacle>,
-    /// Whether the last reading changed any value.
+    /// Whether a reading changed any value since somebody was told.
     pub(super) moved: bool,
     /// Before the values were read last.
     values_read_at: Option<Instant>,
@@ -163,7 +163,8 @@ impl Shard {
         self.kept.as_ref()
     }
 
-    /// Whether the last collection saw any of its values move.
+    /// Whether any of its values was seen to move since [`Collector::forget_moves`](super::Collector::forget_moves): not every
+    /// reading is a collection.
     pub fn has_moved(&self) -> bool {
         self.moved
     }
@@ -298,7 +299,6 @@ impl Shard {
         answer: Option<Answer>,
         buffer: &mut Vec<u8>,
     ) -> Reread {
-        self.moved = false;
         let Some(file) = self.kept.clone() else {
             // By a name that it no longer has, another file could be opened.
             return if self.place == Place::Named {
@@ -348,7 +348,6 @@ impl Shard {
         policy: &Policy,
         now: SystemTime,
     ) -> Result<bool, ReadError> {
-        self.moved = false;
         let read_at = Instant::now();
         let stat = file.stat().map_err(|source| ReadError {
             path: self.file_name.clone().into(),
@@ -449,7 +448,7 @@ impl Shard {
                     .map(|&offset| word(bytes, offset as usize + 8)),
             );
         }
-        self.moved = moved;
+        self.moved |= moved;
         self.values_read_at = Some(read_at);
     }
 }
