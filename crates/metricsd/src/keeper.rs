@@ -34,7 +34,12 @@ use crate::telemetry::{ObservedState, StateOp};
 /// How often it looks whether there is something to do.
 const TURN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Shards are read at least this often, whether somebody scrapes or not: what nobody has read is not noted.
+/// The same while so many processes end that their shards may not wait: by what ends between two turns the files outnumber those
+/// that are tolerated.
+const HASTY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Shards are read at least this often, whether somebody scrapes or not: what nobody has read is not noted. In a turn after names
+/// came or went they are read at once, or processes that live for less than this would not be seen before they end.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How much of what was counted a power cut may take: values that changed are noted, and synced, so often.
@@ -109,7 +114,7 @@ impl Keeper {
         std::thread::Builder::new()
             .name("keeper".into())
             .spawn(move || {
-                while stopped.recv_timeout(TURN_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                while stopped.recv_timeout(rounds.interval()) == Err(RecvTimeoutError::Timeout) {
                     // Whatever it is, a directory without retirement is worse than a turn without an end.
                     if catch_unwind(AssertUnwindSafe(|| rounds.turn())).is_err() {
                         rounds.counts.errors.add(StateOp::Damage);
@@ -151,6 +156,8 @@ struct Rounds {
     is_durable_in_place: bool,
     retirement: RetirementSettings,
     pace: Pace,
+    /// As of the last turn; nothing is known of it while nothing is retired.
+    is_near_pressure: bool,
     at_step: AtStep,
     lingering: Vec<Lingering<Arc<ShardFile>>>,
     put_off: HashMap<IdentityKey, Instant>,
@@ -158,6 +165,8 @@ struct Rounds {
     retired_writers: HashSet<String>,
     /// Since when shards are somewhere else.
     elsewhere: HashMap<IdentityKey, Instant>,
+    /// The last turn that did more than to note and to retire.
+    looked_after_at: Instant,
     noted_at: Instant,
     expired_at: Instant,
     swept_at: Instant,
@@ -193,11 +202,13 @@ impl Rounds {
                 delay_seconds: delay.as_secs_f64(),
                 ..Pace::default()
             },
+            is_near_pressure: false,
             at_step,
             lingering: Vec::new(),
             put_off: HashMap::new(),
             retired_writers: HashSet::new(),
             elsewhere: HashMap::new(),
+            looked_after_at: now,
             noted_at: now,
             expired_at: now,
             swept_at: now,
@@ -206,6 +217,14 @@ impl Rounds {
             failed_at: None,
             told: HashSet::new(),
             counts,
+        }
+    }
+
+    /// How long to wait for the next turn.
+    fn interval(&self) -> Duration {
+        match self.is_near_pressure {
+            true => HASTY_INTERVAL,
+            false => TURN_INTERVAL,
         }
     }
 
@@ -218,14 +237,19 @@ impl Rounds {
         } else {
             let mut sync_wanted = self.look_and_note();
             sync_wanted |= self.settle_lost();
+            // What is retired takes the notes along to the disk.
+            self.retire();
             if sync_wanted {
                 self.sync();
             }
-            self.retire();
-            self.ask_lingering();
-            self.expire();
-            self.sweep_sidecars();
-            self.tend();
+            // None of this is in haste, and it may sync once more.
+            if self.looked_after_at.elapsed() >= TURN_INTERVAL {
+                self.looked_after_at = Instant::now();
+                self.ask_lingering();
+                self.expire();
+                self.sweep_sidecars();
+                self.tend();
+            }
         }
         self.publish();
     }
@@ -235,10 +259,10 @@ impl Rounds {
         self.rest.is_some_and(|(until, _)| Instant::now() < until)
     }
 
-    /// Reads the shards if nobody did lately.
+    /// Reads the shards if nobody did lately, or if there may be others.
     fn look(&self) {
         let mut work = self.daemon.work();
-        if work.refreshed_at.elapsed() >= REFRESH_INTERVAL {
+        if work.refreshed_at.elapsed() >= REFRESH_INTERVAL || work.collector.may_have_new_names() {
             drop(work.refresh());
         }
     }

@@ -69,6 +69,8 @@ pub struct Collector {
     is_away: bool,
     /// The directory's times at the last listing, if they tell whether it has changed since.
     listed_at: Option<DirectoryTimes>,
+    /// The same whether they tell or not.
+    last_listed_at: Option<DirectoryTimes>,
     index: Index,
     processes: Processes,
     policy: Policy,
@@ -140,6 +142,7 @@ impl Collector {
             directory,
             is_away: false,
             listed_at: None,
+            last_listed_at: None,
             index: Index::new(descriptor_budget),
             processes: Processes::default(),
             policy,
@@ -192,6 +195,13 @@ impl Collector {
     /// The directory as it is open now, wherever it is.
     pub fn directory(&self) -> &ShardDirectory {
         &self.directory
+    }
+
+    /// Whether names came or went since the last listing, as far as the directory's times tell: two changes within one tick of the
+    /// clock they are taken from may look like one.
+    pub(crate) fn may_have_new_names(&self) -> bool {
+        let times = self.directory.times();
+        times.is_ok_and(|times| self.last_listed_at != Some(times))
     }
 
     pub(super) fn directory_fd(&self) -> BorrowedFd<'_> {
@@ -346,6 +356,7 @@ impl Collector {
             // Elsewhere (network file systems) times may come from a cache.
             && file_system_supports_leases(directory.as_fd()).is_ok();
         self.listed_at = proves.then_some(times);
+        self.last_listed_at = Some(times);
         (changed, Ok(()))
     }
 

@@ -19,7 +19,7 @@ impl Default for Pace {
         Pace {
             delay_seconds: 10.0,
             group_len_max: 256,
-            ended_count_free: 64,
+            ended_count_free: 32,
         }
     }
 }
@@ -36,9 +36,20 @@ impl Pace {
             elapsed >= self.delay_seconds || elapsed < 0.0
         };
         let overdue_count = ended_at.iter().filter(|at| is_due(at)).count();
-        let tolerated_count = (live_count / 2).max(self.ended_count_free);
-        let pressing_count = ended_at.len().saturating_sub(tolerated_count);
+        let pressing_count = ended_at
+            .len()
+            .saturating_sub(self.tolerated_count(live_count));
         overdue_count.max(pressing_count).min(self.group_len_max)
+    }
+
+    /// Whether half as many have ended as are tolerated, so that it matters how soon it is looked again.
+    pub fn is_near_pressure(&self, live_count: usize, ended_count: usize) -> bool {
+        ended_count * 2 > self.tolerated_count(live_count)
+    }
+
+    /// So many wait for their delay.
+    fn tolerated_count(&self, live_count: usize) -> usize {
+        (live_count / 2).max(self.ended_count_free)
     }
 }
 
@@ -62,6 +73,15 @@ mod tests {
     fn pressure_shortens_the_delay_of_the_oldest() {
         assert_eq!(PACE.due_count(0, &[99.0; 6], 100.0), 2);
         assert_eq!(PACE.due_count(40, &[99.0; 21], 100.0), 1);
+    }
+
+    #[test]
+    fn pressure_is_seen_coming_before_it_shortens_anything() {
+        assert!(!PACE.is_near_pressure(0, 2));
+        assert!(PACE.is_near_pressure(0, 3));
+        assert_eq!(PACE.due_count(0, &[99.0; 3], 100.0), 0);
+        assert!(!PACE.is_near_pressure(40, 10));
+        assert!(PACE.is_near_pressure(40, 11));
     }
 
     #[test]
