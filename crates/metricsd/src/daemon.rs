@@ -6,8 +6,9 @@
 //! Locks are taken in this order: the work of collections, the books, the archive's state.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,9 @@ use crate::telemetry::{Observed, ObservedState, ShardState, ShardTally, Telemetr
 /// scrape no more than this, and shows those shards as unknown.
 const LIVENESS_PATIENCE: Duration = Duration::from_millis(200);
 
+/// How long a start waits for the first collection. Only archives of hundreds of thousands of series take longer.
+pub(crate) const FIRST_PATIENCE: Duration = Duration::from_millis(100);
+
 /// Why nothing merged is shown.
 const NOT_RECONCILED: &str =
     "the state directory cannot be written yet, so totals would be shown lower than they are";
@@ -53,6 +57,26 @@ pub enum ReconcileError {
     /// Too much waits because storage fails.
     #[error(transparent)]
     Append(#[from] AppendError),
+}
+
+/// The first collection, which may still run.
+#[derive(Debug)]
+pub(crate) struct FirstCollection {
+    /// None: it has ended.
+    end: Option<Receiver<()>>,
+}
+
+impl FirstCollection {
+    /// Waits for its end, at most so long.
+    pub(crate) fn wait(&mut self, patience: Duration) {
+        let Some(end) = &self.end else {
+            return;
+        };
+        // A panic ends it as well.
+        if end.recv_timeout(patience) != Err(RecvTimeoutError::Timeout) {
+            self.end = None;
+        }
+    }
 }
 
 /// Collects on demand.
@@ -169,8 +193,44 @@ impl Daemon {
         }
     }
 
+    /// Runs the first collection on a thread of its own, and waits for it, but not for long: how many series the archive may have is
+    /// not limited, and nothing that can go wrong depends on them. What can is known when this returns. Scrapes come after it.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start_collecting(self: &Arc<Self>) -> io::Result<FirstCollection> {
+        let daemon = Arc::clone(self);
+        let (report, reports) = channel();
+        std::thread::Builder::new()
+            .name("first collection".into())
+            .spawn(move || {
+                {
+                    let mut work = daemon.work();
+                    let started = Instant::now();
+                    let (collected, trouble) = work.read_all();
+                    daemon.note_trouble(trouble);
+                    let _ = report.send(());
+                    work.merge_all(collected, started);
+                    // Nobody reads a page of it, so none is written.
+                    work.own_families = work.observe(0, 0);
+                    work.is_first = false;
+                }
+                drop(daemon);
+                let _ = report.send(());
+            })?;
+        let _ = reports.recv();
+        let mut first = FirstCollection { end: Some(reports) };
+        first.wait(FIRST_PATIENCE);
+        Ok(first)
+    }
+
     fn collect(&self) -> Bytes {
         let (page, trouble) = self.work().collect();
+        self.note_trouble(trouble);
+        page
+    }
+
+    fn note_trouble(&self, trouble: Option<String>) {
         let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(trouble) = trouble
             .as_ref()
@@ -182,7 +242,6 @@ impl Daemon {
             );
         }
         *known = trouble;
-        page
     }
 
     pub(crate) fn work(&self) -> MutexGuard<'_, Work> {
@@ -291,14 +350,8 @@ impl Work {
     /// The page, and what is wrong with the directory or the state.
     fn collect(&mut self) -> (Bytes, Option<String>) {
         let started = Instant::now();
-        let (mut collected, mut trouble) = self.refresh();
-        if self.is_reconciled {
-            self.merge(&mut collected);
-        } else {
-            trouble.get_or_insert_with(|| NOT_RECONCILED.to_owned());
-        }
-        self.telemetry
-            .collected(&collected, started.elapsed().as_secs_f64());
+        let (collected, trouble) = self.read_all();
+        self.merge_all(collected, started);
         let mut page = Vec::with_capacity(self.page_len_bytes + self.page_len_bytes / 8);
         let written = write_text(self.collector.families(), &mut page);
         self.own_families = self.observe(written.samples, page.len());
@@ -306,6 +359,24 @@ impl Work {
         self.page_len_bytes = page.len();
         self.is_first = false;
         (page.into(), trouble)
+    }
+
+    /// Reads everything. Says what is wrong with the directory or the state.
+    fn read_all(&mut self) -> (Collected, Option<String>) {
+        let (collected, mut trouble) = self.refresh();
+        if !self.is_reconciled {
+            trouble.get_or_insert_with(|| NOT_RECONCILED.to_owned());
+        }
+        (collected, trouble)
+    }
+
+    /// Merges what was read since `started`, if that may be shown.
+    fn merge_all(&mut self, mut collected: Collected, started: Instant) {
+        if self.is_reconciled {
+            self.merge(&mut collected);
+        }
+        self.telemetry
+            .collected(&collected, started.elapsed().as_secs_f64());
     }
 
     fn merge(&mut self, collected: &mut Collected) {

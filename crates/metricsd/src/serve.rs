@@ -1,7 +1,8 @@
 //! `metricsd serve`: from settings to a running daemon and back.
 //!
 //! Invariant: the locks are taken before the port, so that a second daemon changes nothing and says who is first; readiness is
-//! announced after the first collection. Must not delete, create or rename anything in the shard directory.
+//! announced when everything is read and brought together, so that the next scrape is right. Must not delete, create or rename
+//! anything in the shard directory.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use crate::archive::{self, OpenReport};
 use crate::books::{Books, Reconciled};
 use crate::clock::unix_now;
 use crate::collect::{Collector, Locking};
-use crate::daemon::{Daemon, SharedBooks, Unreconciled, lock};
+use crate::daemon::{Daemon, FIRST_PATIENCE, FirstCollection, SharedBooks, Unreconciled, lock};
 use crate::directory::{DirectoryError, ShardDirectory};
 use crate::keeper::{AtStep, Keeper};
 use crate::liveness::LivenessWatch;
@@ -67,6 +68,7 @@ pub enum StartError {
 pub struct Running {
     server: Server,
     keeper: Keeper,
+    first: FirstCollection,
     daemon: Arc<Daemon>,
     /// Locked for as long as the daemon runs.
     _state: Arc<StateDirectory>,
@@ -131,7 +133,6 @@ impl Running {
             telemetry,
         ));
         reconcile(&daemon, &books, &report, &mut kept);
-        daemon.scrape(&Default::default());
         let keeper = Keeper::start(
             Arc::clone(&daemon),
             books,
@@ -143,6 +144,12 @@ impl Running {
             what: "the thread that keeps the books",
             source,
         })?;
+        let first = daemon
+            .start_collecting()
+            .map_err(|source| StartError::System {
+                what: "the thread of the first collection",
+                source,
+            })?;
 
         let (for_metrics, for_ready) = (Arc::clone(&daemon), Arc::clone(&daemon));
         let endpoint = Endpoint {
@@ -165,6 +172,7 @@ impl Running {
         Ok(Running {
             server,
             keeper,
+            first,
             daemon,
             _state: state,
         })
@@ -184,10 +192,11 @@ impl Running {
     }
 
     /// Stops within a second; running scrapes are finished, and what shards hold is noted a last time.
-    pub fn stop(self) {
+    pub fn stop(mut self) {
         notify(&[NotifyState::Stopping]);
         self.server.stop();
         self.keeper.stop();
+        self.first.wait(FIRST_PATIENCE);
         tracing::info!("stopped");
     }
 }
