@@ -49,6 +49,7 @@ mod model;
 mod name;
 mod number;
 mod parse;
+mod prepared;
 mod text;
 
 pub use model::{Family, Kind, Sample, Series, Value};
@@ -57,4 +58,5 @@ pub use name::{
 };
 pub use number::format_float;
 pub use parse::{ParseError, ParseErrorKind, parse_text};
+pub use prepared::PreparedFamily;
 pub use text::{CONTENT_TYPE_TEXT_0_0_4, NameFilter, Written, write_text, write_text_filtered};

@@ -235,11 +235,7 @@ impl SampleNames {
                 text,
             }
         };
-        let single = name(if family.kind == Kind::Counter {
-            "_total"
-        } else {
-            ""
-        });
+        let single = name(single_suffix(family.kind));
         SampleNames {
             family: single.text.clone(),
             single,
@@ -250,7 +246,15 @@ impl SampleNames {
     }
 }
 
-fn write_head(name: &str, help: &str, kind: Kind, out: &mut Vec<u8>) {
+/// What a series of one number has behind its family's name.
+pub(crate) fn single_suffix(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Counter => "_total",
+        Kind::Gauge | Kind::Histogram | Kind::Summary | Kind::Untyped => "",
+    }
+}
+
+pub(crate) fn write_head(name: &str, help: &str, kind: Kind, out: &mut Vec<u8>) {
     out.extend_from_slice(b"# HELP ");
     out.extend_from_slice(name.as_bytes());
     out.push(b' ');
@@ -286,10 +290,7 @@ impl Labels {
             if !part.is_empty() {
                 part.push(b',');
             }
-            part.extend_from_slice(name.as_bytes());
-            part.extend_from_slice(b"=\"");
-            write_escaped(value, true, part);
-            part.push(b'"');
+            write_label(name, value, part);
         }
     }
 
@@ -317,6 +318,13 @@ impl Labels {
         format_float(value, out);
         out.push(b'\n');
     }
+}
+
+pub(crate) fn write_label(name: &str, value: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"=\"");
+    write_escaped(value, true, out);
+    out.push(b'"');
 }
 
 /// Labels are sorted by contract; those of a careless caller are sorted here rather than written in another order than Python's.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use metricsd_exporter::http::{Bytes, ScrapeRequest, ScrapeResponse};
-use metricsd_exporter::{Family, write_text, write_text_filtered};
+use metricsd_exporter::{Family, NameFilter, write_text, write_text_filtered};
 use metricsd_shard::{Identity, Liveness};
 use thiserror::Error;
 
@@ -177,7 +177,7 @@ impl Daemon {
         // A later collection may have run by now; its numbers are only newer.
         let work = self.work();
         let mut filtered = Vec::new();
-        write_text_filtered(work.collector.families(), &request.names, &mut filtered);
+        work.collector.write_text(&request.names, &mut filtered);
         write_text_filtered(&work.own_families, &request.names, &mut filtered);
         ScrapeResponse::text(filtered)
     }
@@ -353,7 +353,7 @@ impl Work {
         let (collected, trouble) = self.read_all();
         self.merge_all(collected, started);
         let mut page = Vec::with_capacity(self.page_len_bytes + self.page_len_bytes / 8);
-        let written = write_text(self.collector.families(), &mut page);
+        let written = self.collector.write_text(&NameFilter::all(), &mut page);
         self.own_families = self.observe(written.samples, page.len());
         write_text(&self.own_families, &mut page);
         self.page_len_bytes = page.len();

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
-use metricsd_exporter::write_text;
+use metricsd_exporter::NameFilter;
 use thiserror::Error;
 
 use crate::archive::{self, OpenError, State};
@@ -63,7 +63,7 @@ pub enum RenderError {
 pub fn render(settings: &MergeSettings, out: &mut dyn Write) -> Result<(), RenderError> {
     let observed = observe(settings)?;
     let mut text = Vec::new();
-    write_text(observed.collector.families(), &mut text);
+    observed.collector.write_text(&NameFilter::all(), &mut text);
     print(&text, out)
 }
 

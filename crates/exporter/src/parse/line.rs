@@ -134,7 +134,7 @@ fn parse_sample(line: &str) -> Result<Parsed, ParseErrorKind> {
 }
 
 /// The labels and what follows the closing brace. A comma before the brace is allowed, as in Prometheus.
-fn parse_labels(mut rest: &str) -> Result<(Labels, &str), ParseErrorKind> {
+pub(super) fn parse_labels(mut rest: &str) -> Result<(Labels, &str), ParseErrorKind> {
     let mut labels = Vec::new();
     loop {
         rest = rest.trim_start_matches(BLANKS);

@@ -14,6 +14,14 @@ use crate::model::Family;
 use family::Open;
 use line::{Line, Parsed};
 
+/// The labels of a sample line as they stand between its braces.
+///
+/// # Errors
+/// They are none.
+pub(crate) fn labels_of_line(text: &str) -> Result<Labels, ParseErrorKind> {
+    line::parse_labels(&format!("{text}}}")).map(|(labels, _)| labels)
+}
+
 /// A label set, sorted by name.
 type Labels = Vec<(String, String)>;
 

@@ -13,6 +13,9 @@ use crate::merge::{Catalog, KeyId, Reading, Source, Standing};
 use crate::policy::Policy;
 use crate::retention::DeadGauges;
 
+/// So many new series are worth a second thread.
+const NEW_KEYS_MANY: usize = 50_000;
+
 /// Everything that the archive adds to a merge.
 #[derive(Debug, Default)]
 pub(super) struct Archived {
@@ -95,21 +98,19 @@ impl Archived {
     /// Gives new series their numbers in the catalog.
     pub(super) fn intern(&mut self, state: &State, catalog: &mut Catalog, policy: &Policy) {
         let known = self.catalog_keys.len();
-        // At a start all are new.
+        let keys = state.keys();
+        let new = (known..keys.len()).filter_map(|index| u32::try_from(index).ok());
+        // A number whose name was lost stands for no series; it keeps its place.
+        let new = new.map(|index| keys.get(SeriesId(index)).map_or(&[][..], |(_, raw)| raw));
+        if keys.len() - known < NEW_KEYS_MANY {
+            let new = new.map(|raw| catalog.intern(raw, policy));
+            self.catalog_keys.extend(new);
+            return;
+        }
         if known == 0 {
-            let keys = state.keys();
             catalog.reserve(keys.len(), keys.byte_count());
-            self.catalog_keys.reserve(keys.len());
         }
-        let new = (known..state.keys().len()).filter_map(|index| u32::try_from(index).ok());
-        for index in new {
-            // A number whose name was lost stands for no series; it keeps its place.
-            let raw = state
-                .keys()
-                .get(SeriesId(index))
-                .map_or(&[][..], |(_, raw)| raw);
-            self.catalog_keys.push(catalog.intern(raw, policy));
-        }
+        self.catalog_keys.extend(catalog.intern_all(new, policy));
     }
 
     /// Makes the sources anew. `indexed` are the shards that are served from their files.

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Instant, SystemTime};
 
-use metricsd_exporter::Family;
+use metricsd_exporter::{Family, NameFilter, Written};
 use metricsd_shard::file_system_supports_leases;
 
 use self::archived::Archived;
@@ -165,7 +165,12 @@ impl Collector {
         self
     }
 
-    /// The merged families of the last collection.
+    /// Appends what `names` accepts of [`Collector::families`] to `out`, as text.
+    pub fn write_text(&self, names: &NameFilter, out: &mut Vec<u8>) -> Written {
+        self.plan.write_text(names, out)
+    }
+
+    /// The merged families of the last collection, as values.
     pub fn families(&self) -> &[Family] {
         self.plan.families()
     }

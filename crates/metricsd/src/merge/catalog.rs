@@ -74,6 +74,12 @@ struct Names {
 pub struct Catalog {
     spellings: Table,
     facts: Vec<Facts>,
+    lexicon: Lexicon,
+}
+
+/// The texts and label sets that keys are made of.
+#[derive(Debug, Default)]
+struct Lexicon {
     texts: Table,
     /// The texts once more; there are few.
     text_values: Vec<Box<str>>,
@@ -91,17 +97,44 @@ impl Catalog {
     pub fn intern(&mut self, key: &[u8], policy: &Policy) -> KeyId {
         let (number, is_new) = self.spellings.intern(key);
         if is_new {
-            let facts = self.examine(key, policy);
+            let facts = self.lexicon.examine(key, policy);
             self.facts.push(facts);
         }
         KeyId(number)
     }
 
+    /// [`Catalog::intern`] for all keys of an archive, on two threads: one finds their numbers, the other takes them apart.
+    pub fn intern_all<'a>(
+        &mut self,
+        keys: impl Iterator<Item = &'a [u8]> + Clone + Send,
+        policy: &Policy,
+    ) -> Vec<KeyId> {
+        let (spellings, lexicon) = (&mut self.spellings, &mut self.lexicon);
+        let to_examine = keys.clone();
+        let (numbers, mut facts) = std::thread::scope(|scope| {
+            let examine = move |key| lexicon.examine(key, policy);
+            let examined = scope.spawn(move || to_examine.map(examine).collect::<Vec<Facts>>());
+            let numbers: Vec<(u32, bool)> = keys.map(|key| spellings.intern(key)).collect();
+            let facts = examined.join();
+            (
+                numbers,
+                facts.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            )
+        });
+        // What was known, or is there twice, was examined in vain.
+        let mut is_new = numbers.iter().map(|(_, is_new)| *is_new);
+        facts.retain(|_| is_new.next() == Some(true));
+        match self.facts.is_empty() {
+            true => self.facts = facts,
+            false => self.facts.append(&mut facts),
+        }
+        numbers.iter().map(|(number, _)| KeyId(*number)).collect()
+    }
+
     /// Makes room for so many more keys of so many bytes in all.
     pub fn reserve(&mut self, keys: usize, bytes: usize) {
         self.spellings.reserve(keys, bytes);
-        self.facts.reserve(keys);
-        self.label_sets.reserve(keys, bytes / 2);
+        self.lexicon.label_sets.reserve(keys, bytes / 2);
     }
 
     /// The bytes of a key as they stand in the shard.
@@ -121,7 +154,7 @@ impl Catalog {
 
     /// Its labels, sorted by name.
     pub fn labels(&self, key: KeyId) -> Vec<(String, String)> {
-        label_set::labels(self.label_set(self.facts(key).labels))
+        owned_labels(self.label_set(self.facts(key).labels))
     }
 
     /// Of a bucket: its bound, and its labels without that.
@@ -130,7 +163,7 @@ impl Catalog {
         let Bound::At(bound) = facts.bound else {
             return None;
         };
-        let labels = label_set::labels(self.label_set(facts.labels_without_le));
+        let labels = owned_labels(self.label_set(facts.labels_without_le));
         Some((bound, labels))
     }
 
@@ -164,25 +197,38 @@ impl Catalog {
     }
 
     pub(super) fn text_count(&self) -> usize {
-        self.texts.len()
+        self.lexicon.texts.len()
     }
 
     pub(super) fn text(&self, number: u32) -> &str {
-        &self.text_values[number as usize]
+        self.lexicon.text(number)
     }
 
     pub(super) fn label_set_count(&self) -> usize {
-        self.label_sets.len()
+        self.lexicon.label_sets.len()
     }
 
     /// The labels of a set, spelled as [`label_set`] spells them.
     pub(super) fn label_set(&self, number: u32) -> &[u8] {
-        self.label_sets.get(number)
+        self.lexicon.label_sets.get(number)
     }
 
     /// Whether any key has the label `le`.
     pub(super) fn has_bounds(&self) -> bool {
-        self.has_bounds
+        self.lexicon.has_bounds
+    }
+}
+
+fn owned_labels(set: &[u8]) -> Vec<(String, String)> {
+    let labels = label_set::labels(set).into_iter();
+    labels
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect()
+}
+
+impl Lexicon {
+    fn text(&self, number: u32) -> &str {
+        &self.text_values[number as usize]
     }
 
     fn examine(&mut self, bytes: &[u8], policy: &Policy) -> Facts {
@@ -327,6 +373,35 @@ fn escape(name: &str, colon: Colon) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_that_come_all_at_once_are_known_as_if_they_came_one_by_one() {
+        let key = |n: usize| {
+            format!(
+                r#"["f{}", "f{}", {{"a": "{}", "le": "1"}}, "h"]"#,
+                n % 3,
+                n % 3,
+                n / 2
+            )
+        };
+        let keys: Vec<String> = (0..60).map(|n| key(n % 40)).chain(["".into()]).collect();
+        let keys = || keys.iter().map(String::as_bytes);
+        let policy = Policy::default();
+        let [mut one_by_one, mut at_once] = [Catalog::default(), Catalog::default()];
+        let known = key(30);
+        for catalog in [&mut one_by_one, &mut at_once] {
+            catalog.intern(known.as_bytes(), &policy);
+        }
+        let expected: Vec<KeyId> = keys().map(|key| one_by_one.intern(key, &policy)).collect();
+        assert_eq!(at_once.intern_all(keys(), &policy), expected);
+        assert_eq!(at_once.len(), one_by_one.len());
+        for id in expected {
+            assert_eq!(at_once.spelling(id), one_by_one.spelling(id));
+            let [ours, theirs] =
+                [&at_once, &one_by_one].map(|catalog| format!("{:?}", catalog.facts(id)));
+            assert_eq!(ours, theirs);
+        }
+    }
 
     #[test]
     fn names_are_escaped_as_pythons_renderer_escapes_them() {

@@ -3,6 +3,8 @@
 //! Invariant: the order of the bytes is the order of the labels, name by name and value by value, and each set has one spelling. A zero
 //! inside a name or value is followed by 0xff, which is in no text. Must not touch: what the labels mean.
 
+use std::borrow::Cow;
+
 /// Names or values end here.
 const END: u8 = 0;
 /// Behind [`END`]: it was none.
@@ -23,7 +25,7 @@ pub(super) fn push(set: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 /// The labels of a set, in their order.
-pub(super) fn labels(set: &[u8]) -> Vec<(String, String)> {
+pub(super) fn labels(set: &[u8]) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
     let mut labels = Vec::with_capacity(2);
     let mut rest = set;
     while !rest.is_empty() {
@@ -34,7 +36,7 @@ pub(super) fn labels(set: &[u8]) -> Vec<(String, String)> {
 }
 
 /// The first text of `rest`, which is left behind it.
-fn take(rest: &mut &[u8]) -> String {
+fn take<'a>(rest: &mut &'a [u8]) -> Cow<'a, str> {
     let mut end = 0;
     let mut has_zeros = false;
     let text = loop {
@@ -49,15 +51,12 @@ fn take(rest: &mut &[u8]) -> String {
         }
     };
     *rest = rest.get(end + 1..).unwrap_or_default();
-    let text = match has_zeros {
-        false => text.to_vec(),
-        true => text
-            .iter()
-            .copied()
-            .filter(|byte| *byte != NO_END)
-            .collect(),
-    };
-    String::from_utf8(text).expect("made of texts, and cut where they were joined")
+    let is_text = "made of texts, and cut where they were joined";
+    if !has_zeros {
+        return Cow::Borrowed(std::str::from_utf8(text).expect(is_text));
+    }
+    let text = text.iter().copied().filter(|byte| *byte != NO_END);
+    Cow::Owned(String::from_utf8(text.collect()).expect(is_text))
 }
 
 #[cfg(test)]
@@ -83,7 +82,9 @@ mod tests {
 
         #[test]
         fn sets_are_read_back_and_ordered_as_their_labels_are(a in any_labels(), b in any_labels()) {
-            prop_assert_eq!(&labels(&packed(&a)), &a);
+            let set = packed(&a);
+            let read = labels(&set).into_iter().map(|(name, value)| (name.into_owned(), value.into_owned()));
+            prop_assert_eq!(&read.collect::<Vec<_>>(), &a);
             prop_assert_eq!(packed(&a).cmp(&packed(&b)), a.cmp(&b));
         }
     }

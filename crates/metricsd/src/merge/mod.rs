@@ -14,6 +14,7 @@ mod cells;
 mod contest;
 mod label_set;
 mod names;
+mod order;
 mod output;
 mod plan;
 mod planner;

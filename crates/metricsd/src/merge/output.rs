@@ -4,28 +4,35 @@
 //! before they are rounded. Must not touch: I/O, the
 //! clock, logging.
 
-use std::cmp::Ordering;
+use std::cell::OnceCell;
 
-use metricsd_exporter::{Family, Kind, Sample, Series, Value, format_float};
+use metricsd_exporter::{
+    Family, Kind, NameFilter, PreparedFamily, Sample, Series, Value, Written, format_float,
+    write_text_filtered,
+};
 use metricsd_shard::FileKind;
 
-use super::bound::parse_bound;
-use super::catalog::{Catalog, Labels};
+use super::catalog::Catalog;
 use super::cells::{Cell, Cells};
-use super::label_set;
 use super::names::{exposed, exposed_names};
+use super::order::{labels_of, order};
 use super::plan::{FamilyPlan, Group};
 use crate::archive::Exact;
-
-/// So many series are worth a second thread.
-const LEN_MIN_PARALLEL: usize = 50_000;
 
 /// The merged families and where their numbers come from.
 #[derive(Debug)]
 pub(super) struct Output {
-    families: Vec<Family>,
-    /// For each family the origin of each series.
-    origins: Vec<Origins>,
+    exposed: Vec<Exposed>,
+    /// All as values, once somebody has asked for them.
+    families: OnceCell<Vec<Family>>,
+}
+
+/// One family.
+#[derive(Debug)]
+enum Exposed {
+    /// Every series is one number and always there, as in nearly all families; the numbers stay in their cells.
+    Plain(PreparedFamily, Vec<Cell>),
+    Any(Family, Origins),
 }
 
 /// Where the series of one family come from.
@@ -68,21 +75,54 @@ impl Output {
             .iter()
             .zip(by_family)
             .filter(|(_, groups)| !groups.is_empty());
-        let mut built: Vec<(Family, Origins)> = with_series
-            .map(|(plan, groups)| build_family(catalog, plan, groups))
+        let mut exposed: Vec<Exposed> = with_series
+            .map(|(plan, groups)| {
+                let order = order(catalog, &groups);
+                plain_family(catalog, plan, &groups, &order)
+                    .unwrap_or_else(|| any_family(catalog, plan, &groups, &order))
+            })
             .collect();
-        built.sort_by_cached_key(|(family, _)| written_name(family));
-        let (families, origins) = built.into_iter().unzip();
-        Output { families, origins }
+        exposed.sort_by_cached_key(Exposed::written_name);
+        Output {
+            exposed,
+            families: OnceCell::new(),
+        }
     }
 
-    pub(super) fn families(&self) -> &[Family] {
-        &self.families
+    pub(super) fn families(&self, cells: &Cells) -> &[Family] {
+        let family = |exposed: &Exposed| match exposed {
+            Exposed::Plain(family, origins) => family.family(numbers(origins, cells)),
+            Exposed::Any(family, _) => family.clone(),
+        };
+        self.families
+            .get_or_init(|| self.exposed.iter().map(family).collect())
+    }
+
+    /// Appends what `names` accepts of all families, as text.
+    pub(super) fn write(&self, cells: &Cells, names: &NameFilter, out: &mut Vec<u8>) -> Written {
+        let mut written = Written::default();
+        for exposed in &self.exposed {
+            let one = match exposed {
+                Exposed::Plain(family, origins) => {
+                    family.write(numbers(origins, cells), names, out)
+                }
+                Exposed::Any(family, _) => {
+                    write_text_filtered(std::slice::from_ref(family), names, out)
+                }
+            };
+            written.samples += one.samples;
+            written.refused += one.refused;
+        }
+        written
     }
 
     /// Puts the numbers in.
     pub(super) fn fill(&mut self, cells: &Cells) {
-        for (family, origins) in self.families.iter_mut().zip(&self.origins) {
+        self.families.take();
+        for exposed in &mut self.exposed {
+            let Exposed::Any(family, origins) = exposed else {
+                continue;
+            };
             match origins {
                 Origins::Fixed(origins) => {
                     for (series, origin) in family.series.iter_mut().zip(origins) {
@@ -108,30 +148,73 @@ impl Output {
     }
 }
 
-/// The name in the family's TYPE line, by which families are ordered.
-fn written_name(family: &Family) -> String {
-    match family.kind {
-        Kind::Counter => format!("{}_total", family.name),
-        Kind::Gauge | Kind::Histogram | Kind::Summary | Kind::Untyped => family.name.clone(),
+impl Exposed {
+    /// The name in the family's TYPE line, by which families are ordered.
+    fn written_name(&self) -> String {
+        match self {
+            Exposed::Plain(family, _) => family.written_name(),
+            Exposed::Any(family, _) => match family.kind {
+                Kind::Counter => format!("{}_total", family.name),
+                Kind::Gauge | Kind::Histogram | Kind::Summary | Kind::Untyped => {
+                    family.name.clone()
+                }
+            },
+        }
     }
 }
 
-fn build_family(catalog: &Catalog, plan: &FamilyPlan, groups: Vec<Group>) -> (Family, Origins) {
+fn numbers(origins: &[Cell], cells: &Cells) -> impl Iterator<Item = f64> {
+    origins.iter().map(|cell| cells.value(*cell).unwrap_or(0.0))
+}
+
+/// None if it is not so plain.
+fn plain_family(
+    catalog: &Catalog,
+    plan: &FamilyPlan,
+    groups: &[Group],
+    order: &[u32],
+) -> Option<Exposed> {
+    let name = catalog.text(plan.name);
+    let usual = usual_suffix(plan.kind)?;
+    let (kind, exposed_name) = exposed(plan.kind, name);
+    let help = catalog.text(plan.help).to_owned();
+    let mut family = PreparedFamily::new(exposed_name, help, kind).ok()?;
+    family.reserve(order.len());
+    let mut cells = Vec::with_capacity(order.len());
+    // The same in nearly all series.
+    let mut sample_before = None;
+    for &index in order {
+        let group = &groups[index as usize];
+        let ([(sample, cell @ (Cell::Sum(_) | Cell::Pick(_)))], []) =
+            (&group.samples[..], &group.buckets[..])
+        else {
+            return None;
+        };
+        let is_usual = sample_before == Some(sample)
+            || catalog.text(*sample).strip_prefix(name) == Some(usual);
+        if !is_usual {
+            return None;
+        }
+        sample_before = Some(sample);
+        family.push(&labels_of(catalog, group)).ok()?;
+        cells.push(*cell);
+    }
+    Some(Exposed::Plain(family, cells))
+}
+
+fn any_family(catalog: &Catalog, plan: &FamilyPlan, groups: &[Group], order: &[u32]) -> Exposed {
     let name = catalog.text(plan.name);
     let origin = |group: &Group| {
-        let labels = labels_of(catalog, group);
+        let labels = labels_of(catalog, group).into_iter();
+        let labels = labels.map(|(name, value)| (name.into_owned(), value.into_owned()));
+        let labels: Vec<(String, String)> = labels.collect();
         let named = |&(sample, cell): &(u32, Cell)| (catalog.text(sample), cell);
-        if let ([sample], []) = (&group.samples[..], &group.buckets[..])
-            && let Some(single) = single_of(plan.kind, name, named(sample))
-        {
-            return (labels, single);
-        }
         let samples = group.samples.iter().map(named).collect();
         let buckets = group.buckets.clone();
         (labels, origin_of(plan.kind, name, samples, buckets))
     };
-    let order = ordered(catalog, groups);
-    let series: Vec<(Vec<(String, String)>, Origin)> = in_parallel(order, origin);
+    let in_order = order.iter().map(|&index| &groups[index as usize]);
+    let series: Vec<(Vec<(String, String)>, Origin)> = in_order.map(origin).collect();
     let series = with_irregular_last(series);
     let (kind, exposed_name) = exposed(plan.kind, name);
     let mut family = Family {
@@ -141,7 +224,7 @@ fn build_family(catalog: &Catalog, plan: &FamilyPlan, groups: Vec<Group>) -> (Fa
         series: Vec::new(),
     };
     if series.iter().any(|(_, origin)| origin.may_be_absent()) {
-        return (family, Origins::Coming(series));
+        return Exposed::Any(family, Origins::Coming(series));
     }
     let mut origins = Vec::with_capacity(series.len());
     for (labels, origin) in series {
@@ -152,79 +235,8 @@ fn build_family(catalog: &Catalog, plan: &FamilyPlan, groups: Vec<Group>) -> (Fa
         });
         origins.push(origin);
     }
-    (family, Origins::Fixed(origins))
+    Exposed::Any(family, Origins::Fixed(origins))
 }
-
-/// The groups as they are exposed, by labels.
-fn ordered(catalog: &Catalog, mut groups: Vec<Group>) -> Vec<Group> {
-    let has_bound = |group: &Group| {
-        let labels = label_set::labels(catalog.label_set(group.labels));
-        labels.iter().any(|(name, _)| name == "le")
-    };
-    // Only a histogram that is none has a bound among its labels, and whoever has one such series has it in each.
-    let has_pid = groups.iter().any(|group| group.pid.is_some());
-    if has_pid || catalog.has_bounds() && groups.iter().any(has_bound) {
-        groups.sort_by_cached_key(|group| ByLabels(labels_of(catalog, group)));
-        return groups;
-    }
-    let set = |index: u32| catalog.label_set(groups[index as usize].labels);
-    let Some(first) = groups.first() else {
-        return groups;
-    };
-    // What all begin with tells nothing; the next bytes, as a number, decide nearly always.
-    let first = catalog.label_set(first.labels);
-    let common = groups.iter().fold(first.len(), |common, group| {
-        let set = catalog.label_set(group.labels);
-        let both = first[..common].iter().zip(set);
-        both.take_while(|(a, b)| a == b).count()
-    });
-    let mut order: Vec<(u128, u32)> = (0..)
-        .zip(&groups)
-        .map(|(index, _)| (number(&set(index)[common..]), index))
-        .collect();
-    order.sort_unstable_by(|a, b| {
-        let by_number = a.0.cmp(&b.0);
-        by_number
-            .then_with(|| set(a.1).cmp(set(b.1)))
-            .then(a.1.cmp(&b.1))
-    });
-    let mut groups: Vec<Option<Group>> = groups.into_iter().map(Some).collect();
-    order
-        .into_iter()
-        .filter_map(|(_, index)| groups[index as usize].take())
-        .collect()
-}
-
-/// The first bytes as a number of the same order.
-fn number(bytes: &[u8]) -> u128 {
-    let mut first = [0; 16];
-    let len = bytes.len().min(first.len());
-    first[..len].copy_from_slice(&bytes[..len]);
-    u128::from_be_bytes(first)
-}
-
-/// Labels, in the order of [`compare_labels`].
-struct ByLabels(Vec<(String, String)>);
-
-impl Ord for ByLabels {
-    fn cmp(&self, other: &ByLabels) -> Ordering {
-        compare_labels(&self.0, &other.0)
-    }
-}
-
-impl PartialOrd for ByLabels {
-    fn partial_cmp(&self, other: &ByLabels) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for ByLabels {
-    fn eq(&self, other: &ByLabels) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for ByLabels {}
 
 /// Samples of other names than the family's come last: a parser takes them for a new family.
 fn with_irregular_last(
@@ -240,66 +252,20 @@ fn with_irregular_last(
     regular
 }
 
-/// What `make` makes of each, in their order; of many on two threads.
-fn in_parallel<T: Send>(groups: Vec<Group>, make: impl Fn(&Group) -> T + Sync) -> Vec<T> {
-    if groups.len() < LEN_MIN_PARALLEL {
-        return groups.iter().map(make).collect();
-    }
-    let (front, back) = groups.split_at(groups.len() / 2);
-    let make = &make;
-    std::thread::scope(|scope| {
-        let back = scope.spawn(move || back.iter().map(make).collect::<Vec<T>>());
-        let mut made: Vec<T> = Vec::with_capacity(groups.len());
-        made.extend(front.iter().map(make));
-        let back = back.join();
-        made.extend(back.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        made
-    })
-}
-
-/// The label set as exposed: `pid` at its place, if the gauge has one.
-fn labels_of(catalog: &Catalog, group: &Group) -> Vec<(String, String)> {
-    let mut labels = label_set::labels(catalog.label_set(group.labels));
-    if let Some(pid) = &group.pid {
-        let place = labels.partition_point(|(name, _)| name.as_str() < "pid");
-        labels.insert(place, ("pid".to_owned(), pid.to_string()));
-    }
-    labels
-}
-
-/// By name and value; bounds (of gauge histograms, whose `le` is a label like any other) by number.
-fn compare_labels(a: &Labels, b: &Labels) -> Ordering {
-    for ((name_a, value_a), (name_b, value_b)) in a.iter().zip(b) {
-        let order = match name_a.cmp(name_b) {
-            Ordering::Equal if name_a == "le" => compare_bounds(value_a, value_b),
-            Ordering::Equal => value_a.cmp(value_b),
-            unequal => unequal,
-        };
-        if order != Ordering::Equal {
-            return order;
-        }
-    }
-    a.len().cmp(&b.len())
-}
-
-/// Numbers by size and before everything else; the text decides between spellings of one number.
-fn compare_bounds(a: &str, b: &str) -> Ordering {
-    let by_number = match (parse_bound(a), parse_bound(b)) {
-        (Some(a), Some(b)) => a.total_cmp(&b),
-        (a, b) => b.is_some().cmp(&a.is_some()),
-    };
-    by_number.then_with(|| a.cmp(b))
-}
-
 /// A series that is one sample of the usual name.
 fn single_of(kind: FileKind, family: &str, (name, cell): (&str, Cell)) -> Option<Origin> {
-    let usual = match kind {
-        FileKind::Counter => "_total",
-        FileKind::Info => "_info",
-        FileKind::Gauge(_) | FileKind::StateSet | FileKind::Untyped => "",
-        FileKind::Summary | FileKind::Histogram | FileKind::GaugeHistogram => return None,
-    };
+    let usual = usual_suffix(kind)?;
     (name.strip_prefix(family) == Some(usual)).then_some(Origin::Single(cell))
+}
+
+/// What the usual name of the one sample of a series has behind its family's name.
+fn usual_suffix(kind: FileKind) -> Option<&'static str> {
+    match kind {
+        FileKind::Counter => Some("_total"),
+        FileKind::Info => Some("_info"),
+        FileKind::Gauge(_) | FileKind::StateSet | FileKind::Untyped => Some(""),
+        FileKind::Summary | FileKind::Histogram | FileKind::GaugeHistogram => None,
+    }
 }
 
 fn origin_of(

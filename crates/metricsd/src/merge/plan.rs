@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use metricsd_exporter::Family;
+use metricsd_exporter::{Family, NameFilter, Written};
 use metricsd_shard::FileKind;
+use smallvec::SmallVec;
 
 use super::catalog::Catalog;
 use super::cells::{Cell, CellIndex, Cells};
@@ -110,9 +111,14 @@ impl Plan {
         self.output.fill(&self.cells);
     }
 
+    /// Appends what `names` accepts of [`Plan::families`] to `out`, as text, without making values of millions of series first.
+    pub fn write_text(&self, names: &NameFilter, out: &mut Vec<u8>) -> Written {
+        self.output.write(&self.cells, names, out)
+    }
+
     /// The merged families: by name, series by labels, bounds ascending.
     pub fn families(&self) -> &[Family] {
-        self.output.families()
+        self.output.families(&self.cells)
     }
 }
 
@@ -142,8 +148,8 @@ pub(super) struct Group {
     pub(super) labels: u32,
     /// The label `pid` of a gauge that is not merged.
     pub(super) pid: Option<Arc<str>>,
-    /// Sample names with their cells.
-    pub(super) samples: Vec<(u32, Cell)>,
+    /// Sample names with their cells. Most groups have one.
+    pub(super) samples: SmallVec<[(u32, Cell); 1]>,
     /// Bounds with their cells, not cumulative, in order of first sight.
     pub(super) buckets: Vec<(f64, Cell)>,
 }

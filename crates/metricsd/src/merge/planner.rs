@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use metricsd_shard::FileKind;
+use smallvec::SmallVec;
 
 use super::bounds::Bounds;
 use super::catalog::{Bound, Catalog, Facts, KeyId};
@@ -343,8 +344,7 @@ impl<'a> Planner<'a> {
                 family,
                 labels,
                 pid,
-                // Most have one.
-                samples: Vec::with_capacity(usize::from(matches!(member, Member::Sample(_)))),
+                samples: SmallVec::new(),
                 buckets: Vec::new(),
             });
             let group = self.groups.len() - 1;
