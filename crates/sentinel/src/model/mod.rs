@@ -2,6 +2,14 @@
 //!
 //! Invariant: a value of [`Probabilities`] needs no second look. Must not touch: metrics; the loop records what happened.
 
+mod confidence;
+mod embedded;
+mod embedded_file;
+
+pub use confidence::{CONFIDENCE_BOUNDS, ConfidenceReference};
+pub use embedded::EmbeddedModel;
+pub use embedded_file::EmbeddedModelError;
+
 /// Probabilities of the three classes, each finite and in 0..=1, their sum 1 within [`SUM_TOLERANCE`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Probabilities {
@@ -54,4 +62,13 @@ impl Probabilities {
     pub fn to_array(self) -> [f64; 3] {
         [self.sell, self.hold, self.buy]
     }
+}
+
+/// What is called the model in logs and in `model_info`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelIdentity {
+    /// Its name.
+    pub model: String,
+    /// Its version.
+    pub version: String,
 }
