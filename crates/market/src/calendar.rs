@@ -35,6 +35,54 @@ impl Calendar {
         }
     }
 
+    /// Whether the market trades at this Unix time, as far as this calendar knows. The hour at either edge of the FX weekend, which is
+    /// open in one season only, counts as closed.
+    pub fn is_open_at(self, unix: i64) -> bool {
+        match self {
+            Calendar::Always => true,
+            Calendar::Fx => {
+                !(FX_CLOSE_SECONDS..FX_OPEN_SECONDS).contains(&unix.rem_euclid(WEEK_SECONDS))
+            }
+        }
+    }
+
+    /// When the next bar is due: the earliest closing time after `unix` of a bar that [`Calendar::expects_bar`], bars opening at whole
+    /// multiples of `timeframe` since the epoch. The bar that is forming at `unix` counts; one that closes exactly then does not.
+    ///
+    /// A bar of the seasonal hour at the weekend's edge may exist and is never due: waiting for it would be wrong for half of the year.
+    pub fn next_bar_close_after(self, unix: i64, timeframe: Timeframe) -> i64 {
+        let step = timeframe.seconds();
+        let mut open = unix.div_euclid(step).saturating_mul(step);
+        // One jump over the weekend is enough: what opens after it is expected, and the next weekend is days away.
+        if !self.expects_bar(open, timeframe) {
+            let week = open.div_euclid(WEEK_SECONDS).saturating_mul(WEEK_SECONDS);
+            let reopening = week.saturating_add(FX_OPEN_SECONDS);
+            // Rounded up: the first bar that opens at or after the reopening.
+            open = reopening
+                .saturating_add(step - 1)
+                .div_euclid(step)
+                .saturating_mul(step);
+        }
+        open.saturating_add(step)
+    }
+
+    /// A Unix time from which on `bars` closed bars, and a quarter more for holes such as holidays, are to be expected up to `now`.
+    pub fn lookback_start(self, now: i64, bars: usize, timeframe: Timeframe) -> i64 {
+        let step = timeframe.seconds();
+        let mut open = now.div_euclid(step).saturating_mul(step);
+        let mut wanted = bars.saturating_add(bars / 4);
+        while wanted > 0 {
+            let Some(earlier) = open.checked_sub(step) else {
+                return open;
+            };
+            open = earlier;
+            if self.expects_bar(open, timeframe) {
+                wanted -= 1;
+            }
+        }
+        open
+    }
+
     /// How many expected bars are missing between the bar that opens at `previous` and the one that opens at `next`, if bars open
     /// every `timeframe` after `previous`. 0 if `next` is the very next one.
     pub fn missing_bars(self, previous: i64, next: i64, timeframe: Timeframe) -> u64 {
@@ -64,6 +112,7 @@ impl Calendar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn unix(text: &str) -> i64 {
         text.parse::<jiff::Timestamp>().unwrap().as_second()
@@ -198,6 +247,108 @@ mod tests {
                 missing,
                 "{calendar:?} {previous} {next} {timeframe}"
             );
+        }
+    }
+
+    #[test]
+    fn the_next_bar_is_due_when_it_closes_and_none_is_due_over_the_fx_weekend() {
+        // (calendar, now, timeframe, due)
+        let table = [
+            (
+                Calendar::Fx,
+                "2017-01-04T10:00:00Z",
+                Timeframe::H1,
+                "2017-01-04T11:00:00Z",
+            ),
+            (
+                Calendar::Fx,
+                "2017-01-04T10:59:59Z",
+                Timeframe::H1,
+                "2017-01-04T11:00:00Z",
+            ),
+            (
+                Calendar::Fx,
+                "2017-01-06T20:59:59Z",
+                Timeframe::H1,
+                "2017-01-06T21:00:00Z",
+            ),
+            (
+                Calendar::Fx,
+                "2017-01-06T21:00:00Z",
+                Timeframe::H1,
+                "2017-01-08T23:00:00Z",
+            ),
+            (
+                Calendar::Fx,
+                "2017-01-08T21:59:59Z",
+                Timeframe::M1,
+                "2017-01-08T22:01:00Z",
+            ),
+            (
+                Calendar::Fx,
+                "2017-01-08T22:00:00Z",
+                Timeframe::M5,
+                "2017-01-08T22:05:00Z",
+            ),
+            (
+                Calendar::Fx,
+                "2017-01-07T12:00:00Z",
+                Timeframe::H4,
+                "2017-01-09T04:00:00Z",
+            ),
+            (
+                Calendar::Fx,
+                "2017-01-07T12:00:00Z",
+                Timeframe::D1,
+                "2017-01-10T00:00:00Z",
+            ),
+            (
+                Calendar::Always,
+                "2017-01-07T12:00:30Z",
+                Timeframe::M1,
+                "2017-01-07T12:01:00Z",
+            ),
+        ];
+        for (calendar, now, timeframe, due) in table {
+            assert_eq!(
+                calendar.next_bar_close_after(unix(now), timeframe),
+                unix(due),
+                "{calendar:?} {now} {timeframe}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_market_is_open_from_sunday_22_to_friday_21() {
+        for (time, open) in [
+            ("2017-01-06T20:59:59Z", true),
+            ("2017-01-06T21:00:00Z", false),
+            ("2017-01-08T21:59:59Z", false),
+            ("2017-01-08T22:00:00Z", true),
+        ] {
+            assert_eq!(Calendar::Fx.is_open_at(unix(time)), open, "{time}");
+            assert!(Calendar::Always.is_open_at(unix(time)));
+        }
+    }
+
+    proptest! {
+        /// The definition, spelled out naively: walk bar by bar until one is expected.
+        #[test]
+        fn the_due_time_is_that_of_the_first_expected_bar(
+            now in -WEEK_SECONDS..600_000_000_i64,
+            timeframe in proptest::sample::select(Timeframe::ALL.to_vec()),
+            calendar in proptest::sample::select(vec![Calendar::Fx, Calendar::Always]),
+        ) {
+            let step = timeframe.seconds();
+            let mut open = now.div_euclid(step) * step;
+            while !calendar.expects_bar(open, timeframe) {
+                open += step;
+            }
+            let due = calendar.next_bar_close_after(now, timeframe);
+            prop_assert_eq!(due, open + step);
+            prop_assert!(due > now);
+            // Nothing between a closed bar and the next due one is missing.
+            prop_assert_eq!(calendar.missing_bars(due - step, calendar.next_bar_close_after(due, timeframe) - step, timeframe), 0);
         }
     }
 

@@ -8,6 +8,7 @@
 mod bar;
 mod calendar;
 mod candle;
+pub mod eodhd;
 mod feed;
 mod indicator;
 mod instrument;
