@@ -5,6 +5,7 @@
 mod confidence;
 mod embedded;
 mod embedded_file;
+pub mod hub;
 
 pub use confidence::{CONFIDENCE_BOUNDS, ConfidenceReference};
 pub use embedded::EmbeddedModel;

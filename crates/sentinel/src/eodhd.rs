@@ -1,0 +1,85 @@
+//! Fetching intraday bars from EODHD, or from what stands in for it.
+//!
+//! Invariant: without a token no call is made; the token is in no text that leaves. What a response means is judged in `market::eodhd`.
+
+use std::time::Instant;
+
+use market::eodhd::{ParseError, RawBar, check_interval, parse};
+use market::{Calendar, Timeframe};
+
+use crate::error_code::ErrorCode;
+use crate::http::{CallError, Client, Method, Request};
+use crate::secret::Secret;
+
+/// Most bytes of a response.
+const BODY_MAX: usize = 16 * 1024 * 1024;
+
+/// How many bars the first fetch is to bring, if nobody says from when on.
+const LOOKBACK_BARS: usize = 200;
+
+/// A symbol of the foreign exchange market, at one interval.
+#[derive(Debug, Clone)]
+pub struct Eodhd {
+    client: Client,
+    endpoint: String,
+    interval: Timeframe,
+    token: Option<Secret>,
+}
+
+impl Eodhd {
+    /// The feed below `base_url` (`https://eodhd.com/api`, with or without a slash at the end) for a symbol such as `EURUSD`. The vendor offers
+    /// 1m, 5m and 1h; it refuses others.
+    pub fn new(base_url: &str, symbol: &str, interval: Timeframe, token: Option<Secret>) -> Eodhd {
+        Eodhd {
+            client: Client::new(),
+            endpoint: format!("{}/intraday/{symbol}.FOREX", base_url.trim_end_matches('/')),
+            interval,
+            token,
+        }
+    }
+
+    /// Asks for the bars that open from `from_unix` to `to_unix` (Unix seconds). Without a beginning: so far back that, weekends and some holes
+    /// taken into account, 200 closed bars come.
+    ///
+    /// # Errors
+    /// [`CallError`]; [`ErrorCode::NoApiKey`] without a call.
+    pub fn fetch(
+        &self,
+        from_unix: Option<i64>,
+        to_unix: i64,
+        deadline: Instant,
+    ) -> Result<Vec<RawBar>, CallError> {
+        let Some(token) = &self.token else {
+            return Err(CallError::new(
+                ErrorCode::NoApiKey,
+                "EODHD_API_TOKEN is not set, so no call was made",
+            ));
+        };
+        let from = from_unix.unwrap_or_else(|| {
+            // The calendar with weekends: for a market that never closes it only asks for more.
+            Calendar::Fx.lookback_start(to_unix, LOOKBACK_BARS, self.interval)
+        });
+        let request = Request {
+            method: Method::Get,
+            url: format!(
+                "{}?interval={}&fmt=json&from={from}&to={to_unix}",
+                self.endpoint, self.interval
+            ),
+            secret: Some(("api_token", token.clone())),
+            body_max: BODY_MAX,
+        };
+        let body = self.client.call(request, deadline)?;
+        let rows = parse(&body).and_then(|rows| {
+            check_interval(&rows, self.interval)?;
+            Ok(rows)
+        });
+        rows.map_err(|error| {
+            let code = match error {
+                ParseError::Empty => ErrorCode::EmptyResponse,
+                _ => ErrorCode::Malformed,
+            };
+            // The response may say back what it was asked.
+            CallError::new(code, &token.hidden_in(&error.to_string()))
+        })
+    }
+}
