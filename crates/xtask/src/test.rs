@@ -58,6 +58,9 @@ pub fn run(length: Length) -> Result<()> {
         if let Some(python) = tools::python() {
             command.env("METRICSD_TEST_PYTHON", python);
         }
+        if let Some(python) = tools::mlflow_python() {
+            command.env("METRICSD_TEST_MLFLOW_PYTHON", python);
+        }
         match run_counting(&mut command, &mut counts) {
             Ok(true) => {}
             Ok(false) => failed_stages.push(name),

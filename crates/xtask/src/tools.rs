@@ -15,6 +15,25 @@ use crate::workspace::{self, tool_dir};
 /// The release that the differential tests compare with.
 const PROMETHEUS_CLIENT: &str = "prometheus_client==0.26.0";
 
+/// What MLflow's scoring server needs, in the releases that the tests were written against.
+const MLFLOW: [&str; 8] = [
+    "mlflow-skinny==3.17.2",
+    "scikit-learn==1.9.1",
+    "pandas==3.1.1",
+    "fastapi==0.165.0",
+    "uvicorn==0.54.0",
+    "httpx==0.28.1",
+    "skops==0.16.0",
+    "Flask==3.1.3",
+];
+
+/// The interpreter with MLflow: `$METRICSD_TEST_MLFLOW_PYTHON`, else the virtual environment of `cargo xtask test`.
+pub fn mlflow_python() -> Option<PathBuf> {
+    let path = std::env::var_os("METRICSD_TEST_MLFLOW_PYTHON")
+        .map_or_else(|| tool_dir().join("mlflow/bin/python"), PathBuf::from);
+    quiet(Command::new(&path).args(["-c", "import mlflow.version, uvicorn"])).then_some(path)
+}
+
 /// The interpreter with `prometheus_client`: `$METRICSD_TEST_PYTHON`, else the virtual environment of `cargo xtask test`.
 pub fn python() -> Option<PathBuf> {
     let path = std::env::var_os("METRICSD_TEST_PYTHON")
@@ -48,6 +67,7 @@ pub fn install() -> Vec<String> {
         ("Python's prometheus_client", install_python()),
         ("Prometheus", install_prometheus()),
         ("gunicorn with an application", install_gunicorn()),
+        ("MLflow's scoring server", install_mlflow()),
     ] {
         if let Err(error) = outcome {
             missing.push(format!(
@@ -116,6 +136,36 @@ fn install_venv(name: &str, packages: &[&str]) -> Result<()> {
             ])
             .args(packages),
     )
+}
+
+/// About half a gigabyte and a minute, once: an environment that has these releases already is used as it is.
+fn install_mlflow() -> Result<()> {
+    let venv = tool_dir().join("mlflow");
+    let python = venv.join("bin/python");
+    let wanted = format!(
+        "import importlib.metadata as m; assert all(m.version(p.split('==')[0]) == p.split('==')[1] for p in {MLFLOW:?})"
+    );
+    if std::env::var_os("METRICSD_TEST_MLFLOW_PYTHON").is_some()
+        || quiet(Command::new(&python).args(["-c", &wanted]))
+    {
+        return Ok(());
+    }
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv", "--clear"]).arg(&venv);
+    if !quiet(&mut make) {
+        bail!("`python3 -m venv {}` does not work", venv.display());
+    }
+    let words = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ];
+    let mut install = Command::new(&python);
+    // Without a network the answer must come in seconds, not after five patient retries.
+    install.args(words).args(["--retries=1", "--timeout=10"]);
+    workspace::run(install.args(MLFLOW))
 }
 
 /// Downloads Debian's package and unpacks it into our own folder: no service is started, no root is needed where package lists exist.
