@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use metricsd_shard::Writer;
 
+use crate::declaration::Declaration;
 use crate::defects::{Complaints, Defects};
 use crate::family::{Handle, Table};
 use crate::labels::LabelSet;
@@ -34,6 +35,9 @@ pub(crate) struct Catalogue {
 struct Registered {
     schema: Schema,
     labels: TypeId,
+    /// Names, and the values that each can have; none of a text label.
+    names: &'static [&'static str],
+    values: &'static [&'static [&'static str]],
     /// A `Table` of the handle that `schema` is about.
     table: Arc<dyn Any + Send + Sync>,
 }
@@ -87,6 +91,18 @@ impl Catalogue {
             }
             Err(refusal) => self.detach::<L, H>(schema, refusal),
         }
+    }
+
+    /// Every family that stands, by name.
+    pub(crate) fn declarations(&self) -> Vec<Declaration> {
+        let declared = |registered: &Registered| {
+            let names = registered.names.iter().zip(registered.values);
+            Declaration::new(
+                &registered.schema,
+                names.map(|(name, values)| (*name, *values)).collect(),
+            )
+        };
+        self.families.values().map(declared).collect()
     }
 
     /// Take the names of `schema`, so that no other family can have them.
@@ -161,6 +177,8 @@ impl Catalogue {
         let registered = Registered {
             schema: schema.clone(),
             labels: TypeId::of::<L>(),
+            names: L::NAMES,
+            values: L::VALUES,
             table: table.clone(),
         };
         (registered, table)

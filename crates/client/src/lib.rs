@@ -134,6 +134,7 @@
 
 mod catalogue;
 mod counter;
+mod declaration;
 mod defects;
 #[cfg(feature = "serve")]
 mod endpoint;
@@ -150,6 +151,7 @@ mod status;
 mod text;
 
 pub use counter::{AMOUNT_MAX, Counter};
+pub use declaration::Declaration;
 pub use defects::Defect;
 pub use family::{CounterFamily, GaugeFamily, HistogramFamily};
 pub use gauge::Gauge;

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::catalogue::Catalogue;
 use crate::counter::Counter;
+use crate::declaration::Declaration;
 use crate::defects::{Defect, Defects, degraded_seconds_schema};
 use crate::family::{CounterFamily, GaugeFamily, Handle, HistogramFamily, Table};
 use crate::gather::gather;
@@ -101,6 +102,23 @@ impl Registry {
             Target::Endpoint { listen } => {
                 Registry::new(Some(&program), Writer::in_memory(), |writer| {
                     start_endpoint(&settings, listen, writer)
+                })
+            }
+        }
+    }
+
+    /// As [`start`](Self::start) for a program that serves Mode A itself, because it has more to show than metrics or wants to
+    /// act before a scrape: nothing is bound and the status is [`Status::Memory`]; whoever serves takes
+    /// [`families`](Self::families). Mode B is as ever.
+    pub fn start_unserved(settings: Settings) -> Registry {
+        match settings.target {
+            Target::Shards { .. } => Registry::start(settings),
+            Target::Endpoint { .. } => {
+                for warning in &settings.warnings {
+                    warn!(program = settings.program, "{warning}");
+                }
+                Registry::new(Some(&settings.program), Writer::in_memory(), |_| {
+                    Outcome::Memory
                 })
             }
         }
@@ -203,6 +221,16 @@ impl Registry {
     /// series by labels.
     pub fn families(&self) -> Vec<Family> {
         gather(&self.0.writer.snapshot())
+    }
+
+    /// What was registered, by name; also families that have no series yet. Those of the registry itself
+    /// (`<program>_telemetry_…`) are not in it.
+    pub fn declarations(&self) -> Vec<Declaration> {
+        self.0
+            .catalogue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .declarations()
     }
 
     /// [`families`](Self::families) as text 0.0.4.

@@ -394,3 +394,28 @@ fn text_past_its_bound_is_recorded_as_other_and_counted() {
     assert_eq!(samples(&registry), expected);
     assert_eq!(registry.defects(Defect::LabelOverflow), 2);
 }
+
+#[test]
+fn a_declaration_says_what_was_registered_also_before_it_has_a_value() {
+    let registry = Registry::in_memory();
+    let gauge = registry.gauge_family::<AreaLabels>("area_ratio", "Area.", GaugeMode::LiveMax);
+    registry.counter("things_total", "Things.");
+    registry.histogram("wait_seconds", "Waiting.", &[0.5]);
+    let declared = registry.declarations();
+    let names: Vec<&str> = declared.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["area_ratio", "things_total", "wait_seconds"]);
+    assert_eq!(declared[0].labels, [("area", &["north", "south"][..])]);
+    assert_eq!(declared[2].bounds, [0.5, f64::INFINITY]);
+    assert!(!registry.render().contains("area_ratio"));
+    let mut text = Vec::new();
+    metricsd_exporter::write_text(&[declared[0].without_series()], &mut text);
+    assert_eq!(
+        String::from_utf8(text).unwrap(),
+        "# HELP area_ratio Area.\n# TYPE area_ratio gauge\n"
+    );
+    gauge.with(&AreaLabels { area: Area::North }).set(1.0);
+    assert_eq!(registry.declarations(), declared);
+}
+
+metricsd_client::label_value! { enum Area { North = "north", South = "south" } }
+metricsd_client::label_set! { struct AreaLabels { area: Area } }

@@ -156,6 +156,7 @@ impl Running {
             site: site(),
             metrics: Arc::new(move |request| for_metrics.scrape(request)),
             ready: Arc::new(move || for_ready.ready()),
+            health: None,
         };
         let limits = Limits {
             max_requests: settings.max_requests,

@@ -79,6 +79,18 @@ pub type ScrapeFn = dyn Fn(&ScrapeRequest) -> ScrapeResponse + Send + Sync;
 /// Says whether the program is ready, or in one line why it is not. May block, like [`ScrapeFn`].
 pub type ReadyFn = dyn Fn() -> Result<(), String> + Send + Sync;
 
+/// What `/health` is answered with: a program's own account of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthResponse {
+    /// 200, or 503: whether the program does what it is there for.
+    pub is_serving: bool,
+    /// JSON.
+    pub body: Bytes,
+}
+
+/// Tells how the program is. May block, like [`ScrapeFn`].
+pub type HealthFn = dyn Fn() -> HealthResponse + Send + Sync;
+
 /// What the server serves.
 #[derive(Clone)]
 pub struct Endpoint {
@@ -88,6 +100,8 @@ pub struct Endpoint {
     pub metrics: Arc<ScrapeFn>,
     /// Answers `/-/ready`: 200, or 503 with the reason.
     pub ready: Arc<ReadyFn>,
+    /// Answers `/health` with JSON; without it there is no such path.
+    pub health: Option<Arc<HealthFn>>,
 }
 
 impl fmt::Debug for Endpoint {

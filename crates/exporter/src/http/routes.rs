@@ -19,12 +19,13 @@ use tokio::task::{JoinError, spawn_blocking};
 use tracing::error;
 
 use super::connections::{Connections, Place};
-use super::{Endpoint, Limits, ScrapeRequest, ScrapeResponse, landing, query};
+use super::{Endpoint, HealthResponse, Limits, ScrapeRequest, ScrapeResponse, landing, query};
 
 /// A request's body is read and ignored up to here, so that the connection can be kept; nothing here takes a longer one.
 const REQUEST_BODY_MAX_BYTES: u64 = 64 << 10;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD");
 
@@ -73,11 +74,18 @@ impl Routes {
 
     async fn route(&self, method: &Method, uri: &Uri) -> Reply {
         let path = uri.path();
-        if !matches!(
-            path,
-            "/" | "/metrics" | "/-/healthy" | "/-/ready" | "/favicon.ico"
-        ) {
-            let paths = "not found; there are /, /metrics, /-/healthy and /-/ready\n";
+        let has_health = self.endpoint.health.is_some();
+        let is_known = match path {
+            "/" | "/metrics" | "/-/healthy" | "/-/ready" | "/favicon.ico" => true,
+            "/health" => has_health,
+            _ => false,
+        };
+        if !is_known {
+            let paths = if has_health {
+                "not found; there are /, /metrics, /health, /-/healthy and /-/ready\n"
+            } else {
+                "not found; there are /, /metrics, /-/healthy and /-/ready\n"
+            };
             return Reply::plain(StatusCode::NOT_FOUND, paths);
         }
         if method != Method::GET && method != Method::HEAD {
@@ -95,6 +103,7 @@ impl Routes {
                 .await
             }
             "/-/ready" => self.ready().await,
+            "/health" => self.health().await,
             "/-/healthy" => Reply::plain(StatusCode::OK, "healthy\n"),
             "/favicon.ico" => Reply::plain(StatusCode::NO_CONTENT, ""),
             _ => Reply::new(StatusCode::OK, HTML, self.landing_page.clone()).with(
@@ -148,6 +157,23 @@ impl Routes {
                 format!("not ready: {}\n", one_line(&reason)),
             ),
             Err(error) => failed("readiness check", error),
+        }
+    }
+
+    async fn health(&self) -> Reply {
+        let Some(health) = self.endpoint.health.clone() else {
+            return Reply::plain(StatusCode::NOT_FOUND, "not found\n");
+        };
+        match spawn_blocking(move || health()).await {
+            Ok(HealthResponse { is_serving, body }) => {
+                let status = if is_serving {
+                    StatusCode::OK
+                } else {
+                    StatusCode::SERVICE_UNAVAILABLE
+                };
+                Reply::new(status, JSON, body)
+            }
+            Err(error) => failed("health report", error),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use metricsd_exporter::NameFilter;
-use metricsd_exporter::http::{Endpoint, Limits, ScrapeResponse, Site};
+use metricsd_exporter::http::{Bytes, Endpoint, HealthResponse, Limits, ScrapeResponse, Site};
 
 use crate::client::{Client, ask, serve, server, server_with};
 
@@ -17,6 +17,7 @@ fn endpoint() -> Endpoint {
         },
         metrics: Arc::new(|_| ScrapeResponse::text("up 1.0\n")),
         ready: Arc::new(|| Ok(())),
+        health: None,
     }
 }
 
@@ -169,6 +170,38 @@ fn readiness_answers_with_its_reason_in_one_line_while_health_stays() {
     *reason.lock().expect("no panic") = Ok(());
     let response = ask(&server, "GET", "/-/ready");
     assert_eq!((response.status, response.text()), (200, "ready\n"));
+}
+
+#[test]
+fn a_program_that_tells_its_health_answers_with_its_json_and_with_503_when_it_does_not_serve() {
+    let silent = serve(endpoint(), Limits::default());
+    assert_eq!(ask(&silent, "GET", "/health").status, 404);
+    let is_serving = Arc::new(Mutex::new(true));
+    let current = Arc::clone(&is_serving);
+    let health = move || HealthResponse {
+        is_serving: *current.lock().expect("no panic"),
+        body: Bytes::from_static(b"{}"),
+    };
+    let server = serve(
+        Endpoint {
+            health: Some(Arc::new(health)),
+            ..endpoint()
+        },
+        Limits::default(),
+    );
+    for status in [200, 503] {
+        *is_serving.lock().expect("no panic") = status == 200;
+        let response = ask(&server, "GET", "/health?verbose");
+        assert_eq!((response.status, response.text()), (status, "{}"));
+        assert_eq!(response.header("content-type"), Some("application/json"));
+    }
+    assert_eq!(ask(&server, "HEAD", "/health").status, 503);
+    assert_eq!(ask(&server, "POST", "/health").status, 405);
+    assert!(
+        ask(&server, "GET", "/nowhere")
+            .text()
+            .contains("/metrics, /health, /-/healthy and /-/ready")
+    );
 }
 
 #[test]

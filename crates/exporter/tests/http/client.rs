@@ -25,6 +25,7 @@ pub(crate) fn server_with(
             site: Site::default(),
             metrics: Arc::new(metrics),
             ready: Arc::new(|| Ok(())),
+            health: None,
         },
         limits,
     )
@@ -50,6 +51,7 @@ pub(crate) fn serve_on(listeners: Vec<TcpListener>) -> Server {
             site: Site::default(),
             metrics,
             ready: Arc::new(|| Ok(())),
+            health: None,
         },
         Limits::default(),
     )

@@ -136,6 +136,7 @@ fn a_panic_answers_500_and_the_server_goes_on() {
         site: Site::default(),
         metrics: Arc::new(metrics),
         ready: Arc::new(|| panic!("on purpose, too")),
+        health: None,
     };
     let server = serve(
         endpoint,
