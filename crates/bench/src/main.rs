@@ -10,6 +10,7 @@ mod python;
 mod report;
 mod restart;
 mod scrape;
+mod sentinel;
 mod session;
 mod shards;
 
@@ -44,5 +45,6 @@ fn run() -> Result<()> {
     restart::measure(&mut report)?;
     churn::measure(churn_length, &mut report)?;
     session::measure(&mut report)?;
+    sentinel::measure(&mut report)?;
     report.write(&xtask::workspace::root().join("target/bench/report.md"))
 }

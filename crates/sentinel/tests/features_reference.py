@@ -13,9 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
 HERE = Path(__file__).resolve().parent
 sys.dont_write_bytecode = True
@@ -26,8 +23,12 @@ import features  # noqa: E402
 ROW = [("open_time", "<i8")] + [(name, "<f8") for name in ("open", "high", "low", "close", "volume")]
 
 
-def committed() -> Pipeline:
+def committed():
     """scikit-learn's own scaling and softmax with the numbers of the model file."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+
     model = json.loads((HERE / "../model/softmax-eurusd-1h.json").read_text())
     scaler, softmax = StandardScaler(), LogisticRegression()
     scaler.mean_, scaler.scale_ = np.array(model["mean"]), np.array(model["scale"])

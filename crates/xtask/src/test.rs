@@ -54,12 +54,15 @@ pub fn run(length: Length) -> Result<()> {
         command
             .env("METRICSD_TEST_SKIPS", &skips)
             .env("PATH", &path);
-        // Where cargo's target directory is elsewhere, the tests would not find the interpreter by themselves.
+        // Where cargo's target directory is elsewhere, the tests would not find the interpreters by themselves.
         if let Some(python) = tools::python() {
             command.env("METRICSD_TEST_PYTHON", python);
         }
         if let Some(python) = tools::mlflow_python() {
             command.env("METRICSD_TEST_MLFLOW_PYTHON", python);
+        }
+        if let Some(python) = tools::training_python() {
+            command.env("METRICSD_TEST_TRAINING_PYTHON", python);
         }
         match run_counting(&mut command, &mut counts) {
             Ok(true) => {}

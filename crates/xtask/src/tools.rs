@@ -1,8 +1,9 @@
-//! The outside judges of the tests: Python's `prometheus_client` and a real Prometheus, put below `xtask` in cargo's target directory,
-//! never into the system.
+//! The outside judges of the tests: Python's `prometheus_client`, pandas with scikit-learn, and a real Prometheus, put below `xtask` in
+//! cargo's target directory, never into the system.
 //!
 //! What cannot be had is named and skipped, and the skips are counted: a missing judge must not look like a passed test.
 
+use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -41,6 +42,14 @@ pub fn python() -> Option<PathBuf> {
     quiet(Command::new(&path).args(["-c", "import prometheus_client"])).then_some(path)
 }
 
+/// The interpreter with pandas and scikit-learn: `$METRICSD_TEST_TRAINING_PYTHON`, else the second virtual environment of `cargo xtask test`.
+/// It is one of its own because it is large: what needs `prometheus_client` alone does not wait for it.
+pub fn training_python() -> Option<PathBuf> {
+    let path = std::env::var_os("METRICSD_TEST_TRAINING_PYTHON")
+        .map_or_else(|| tool_dir().join("training/bin/python"), PathBuf::from);
+    quiet(Command::new(&path).args(["-c", "import numpy, pandas, sklearn"])).then_some(path)
+}
+
 /// A program of the Prometheus package: unpacked by `cargo xtask test`, else on the path.
 pub fn prometheus_program(name: &str) -> Option<PathBuf> {
     let unpacked = tool_dir().join("prometheus/usr/bin").join(name);
@@ -60,11 +69,12 @@ pub fn search_path() -> Result<std::ffi::OsString> {
     std::env::join_paths(folders).context("a folder on the path has a ':' in its name")
 }
 
-/// Makes both judges available. Each one that cannot be had gives a sentence that says why.
+/// Makes the judges available. Each one that cannot be had gives a sentence that says why.
 pub fn install() -> Vec<String> {
     let mut missing = Vec::new();
     for (name, outcome) in [
         ("Python's prometheus_client", install_python()),
+        ("Python's pandas and scikit-learn", install_training()),
         ("Prometheus", install_prometheus()),
         ("gunicorn with an application", install_gunicorn()),
         ("MLflow's scoring server", install_mlflow()),
@@ -108,20 +118,46 @@ fn install_venv(name: &str, packages: &[&str]) -> Result<()> {
     if quiet(Command::new(venv.join("bin/python")).args(["-c", &wanted])) {
         return Ok(());
     }
-    let make = |venv: &Path| {
+    make_venv(&venv)?;
+    pip_install(&venv, &[PROMETHEUS_CLIENT.as_ref()])
+}
+
+/// The training's own requirements file names the releases, so that tests and training cannot run on different ones.
+fn install_training() -> Result<()> {
+    let requirements = workspace::root().join("crates/sentinel/training/requirements.txt");
+    let wanted = "import sys, importlib.metadata as m; assert all('=='.join((n, m.version(n))) == l for l in map(str.strip, open(sys.argv[1])) if l and l[0] != '#' for n in [l.split('==')[0]])";
+    let venv = tool_dir().join("training");
+    let is_there = quiet(
+        Command::new(venv.join("bin/python"))
+            .args(["-c", wanted])
+            .arg(&requirements),
+    );
+    if is_there {
+        return Ok(());
+    }
+    make_venv(&venv)?;
+    pip_install(&venv, &["-r".as_ref(), requirements.as_os_str()])
+}
+
+fn make_venv(venv: &Path) -> Result<()> {
+    let make = || {
         quiet(
             Command::new("python3")
                 .args(["-m", "venv", "--clear"])
                 .arg(venv),
         )
     };
-    if !make(&venv) {
+    if !make() {
         apt_install(&["python3", "python3-venv"])
             .context("python3 cannot make a virtual environment")?;
-        if !make(&venv) {
+        if !make() {
             bail!("`python3 -m venv {}` does not work", venv.display());
         }
     }
+    Ok(())
+}
+
+fn pip_install(venv: &Path, what: &[&OsStr]) -> Result<()> {
     workspace::run(
         Command::new(venv.join("bin/python"))
             .args([
@@ -135,6 +171,7 @@ fn install_venv(name: &str, packages: &[&str]) -> Result<()> {
                 "--timeout=10",
             ])
             .args(packages),
+            .args(what),
     )
 }
 
