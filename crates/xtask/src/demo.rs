@@ -1,8 +1,10 @@
 //! `cargo xtask demo`: the product in two minutes. Builds, starts metricsd, runs a paper session over recorded candles, kills it with -9 half
 //! way, shows that everything counted is still served, runs a second session to its end, waits until the shards of both are absorbed and
-//! shows that no total moved, and stays up for a look.
+//! shows that no total moved, starts the sentinel over recorded bars, and stays up for a look.
 //!
 //! Every claim that it prints is checked; a broken one ends the demo with exit code 1.
+
+mod sentinel;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -55,6 +57,8 @@ pub fn run(ending: Ending) -> Result<()> {
         "metricsd",
         "--package",
         "shadow-session",
+        "--package",
+        "sentinel",
     ]))?;
     let stage = Stage::prepare()?;
 
@@ -106,7 +110,8 @@ pub fn run(ending: Ending) -> Result<()> {
         daemon.output()
     );
 
-    where_to_look(&stage)?;
+    let watching = sentinel::Watching::start(&stage.folder)?;
+    where_to_look(&stage, watching.port)?;
     if ending == Ending::OnInterrupt {
         say(format_args!("\n   Ctrl-C ends the demo."))?;
         while !interrupted.load(Ordering::Relaxed) {
@@ -119,6 +124,7 @@ pub fn run(ending: Ending) -> Result<()> {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
+    watching.end()?;
     let status = daemon.terminate()?;
     ensure!(status.success(), "metricsd answered SIGTERM with {status}");
     Ok(())
@@ -402,7 +408,7 @@ fn nothing_went_back(earlier: &Scrape, later: &Scrape) -> Result<()> {
     Ok(())
 }
 
-fn where_to_look(stage: &Stage) -> Result<(), OutputError> {
+fn where_to_look(stage: &Stage, sentinel_port: u16) -> Result<(), OutputError> {
     headline("where to look")?;
     say(format_args!(
         "   curl -s http://127.0.0.1:{}/metrics | grep ^peaktrade_",
@@ -411,6 +417,9 @@ fn where_to_look(stage: &Stage) -> Result<(), OutputError> {
     say(format_args!(
         "   http://127.0.0.1:{}/ in a browser",
         stage.port
+    ))?;
+    say(format_args!(
+        "   curl -s http://127.0.0.1:{sentinel_port}/health; curl -s http://127.0.0.1:{sentinel_port}/metrics | grep ^sentinel_"
     ))?;
     say(format_args!("   shards:   {}", stage.shards.display()))?;
     say(format_args!(

@@ -119,7 +119,8 @@ fn install_venv(name: &str, packages: &[&str]) -> Result<()> {
         return Ok(());
     }
     make_venv(&venv)?;
-    pip_install(&venv, &[PROMETHEUS_CLIENT.as_ref()])
+    let packages: Vec<&OsStr> = packages.iter().map(OsStr::new).collect();
+    pip_install(&venv, &packages)
 }
 
 /// The training's own requirements file names the releases, so that tests and training cannot run on different ones.
@@ -170,7 +171,6 @@ fn pip_install(venv: &Path, what: &[&OsStr]) -> Result<()> {
                 "--retries=1",
                 "--timeout=10",
             ])
-            .args(packages),
             .args(what),
     )
 }

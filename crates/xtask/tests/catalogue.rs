@@ -1,4 +1,5 @@
-//! `docs/metrics.md` names every family that the running programs serve, with its type and labels, and no other.
+//! `docs/metrics.md` names every family that the daemon and a session serve, with its type and labels, and no other. The part of the
+//! sentinel is written from its declarations and has its own test in that crate.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -57,9 +58,14 @@ fn the_page_of_metrics_is_what_the_programs_serve() -> Result<()> {
     );
     get(port, "/metrics")?;
     let served = served_families(&get(port, "/metrics")?)?;
-    let documented = documented_families(&fs::read_to_string(
-        workspace::root().join("docs/metrics.md"),
-    )?);
+    let page = fs::read_to_string(workspace::root().join("docs/metrics.md"))?;
+    let (before, generated) = page
+        .split_once("<!-- generated: sentinel -->")
+        .context("docs/metrics.md has no generated part")?;
+    let (_, after) = generated
+        .split_once("<!-- end -->")
+        .context("the generated part of docs/metrics.md has no end")?;
+    let documented = documented_families(&format!("{before}{after}"));
     for (name, described) in &served {
         let page = documented
             .get(name)

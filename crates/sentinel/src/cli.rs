@@ -1,0 +1,91 @@
+//! The command line. Invariant: every flag has an effect; what its value means together with environment and file is decided in
+//! [`crate::config`].
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use tracing::level_filters::LevelFilter;
+
+/// Once per closed bar: fetch bars, build features, ask a model, decide BUY, SELL or HOLD. It sends no order.
+///
+/// Every setting comes from the flag if given, else the environment, else the configuration file, else the default.
+/// Exit status: 0 on SIGINT or SIGTERM; 1 if the start fails; 2 for a bad flag, variable or configuration.
+#[derive(Debug, Default, Parser)]
+#[command(name = "sentinel", version, max_term_width = 120)]
+pub struct Cli {
+    /// Configuration file [default: config/sentinel.toml if it exists, else built-in defaults].
+    #[arg(long = "config.file", value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+
+    /// Host of the model server [env: HUB_HOST] [default: 127.0.0.1].
+    #[arg(long, value_name = "HOST")]
+    pub hub_host: Option<String>,
+
+    /// Port of the model server [env: HUB_PORT] [default: 5001].
+    #[arg(long, value_name = "PORT")]
+    pub hub_port: Option<String>,
+
+    /// Host of the order gateway; checked and shown, not used in a dry run [env: GTW_HOST] [default: 127.0.0.1].
+    #[arg(long, value_name = "HOST")]
+    pub gtw_host: Option<String>,
+
+    /// Port of the order gateway; checked and shown, not used in a dry run [env: GTW_PORT] [default: 5555].
+    #[arg(long, value_name = "PORT")]
+    pub gtw_port: Option<String>,
+
+    /// Symbol to watch [default: EURUSD].
+    #[arg(long)]
+    pub symbol: Option<String>,
+
+    /// Confidence that a BUY or SELL must exceed, 0 to 1 [default: 0.6].
+    #[arg(long, value_name = "RATIO", allow_negative_numbers = true)]
+    pub threshold: Option<String>,
+
+    /// Decide and count, send nothing. There is no other mode yet, so this changes nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Port of /metrics and /health, on loopback [env: METRICS_PORT] [default: 127.0.0.1:8000].
+    #[arg(long, value_name = "PORT")]
+    pub metrics_port: Option<String>,
+
+    /// Who predicts: hub (the model server) or embedded (the model in this program) [default: hub].
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+
+    /// error, warn (or warning), info, debug or trace, in either case; goes to standard error.
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = parse_level)]
+    pub log_level: Option<LevelFilter>,
+}
+
+fn parse_level(text: &str) -> Result<LevelFilter, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "error" => Ok(LevelFilter::ERROR),
+        "warn" | "warning" => Ok(LevelFilter::WARN),
+        "info" => Ok(LevelFilter::INFO),
+        "debug" => Ok(LevelFilter::DEBUG),
+        "trace" => Ok(LevelFilter::TRACE),
+        _ => Err("accepted: error, warn, warning, info, debug, trace".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_trading_does_not_exist_and_a_bad_level_names_the_accepted_ones() {
+        for (arguments, message) in [
+            (&["sentinel", "--live"][..], "unexpected argument '--live'"),
+            (
+                &["sentinel", "--log-level", "loud"],
+                "accepted: error, warn, warning, info, debug, trace",
+            ),
+        ] {
+            let error = Cli::try_parse_from(arguments).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(message), "{error}");
+        }
+        assert!(Cli::try_parse_from(["sentinel", "--dry-run"]).is_ok());
+    }
+}

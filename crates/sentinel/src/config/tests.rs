@@ -1,0 +1,243 @@
+//! Precedence and refusals of the configuration.
+
+use super::*;
+use metricsd_client::Target;
+
+fn load(text: &str, variables: &[(&str, &str)], arguments: &[&str]) -> Result<Config, String> {
+    let arguments = std::iter::once("sentinel").chain(arguments.iter().copied());
+    let cli =
+        <Cli as clap::Parser>::try_parse_from(arguments).map_err(|error| error.to_string())?;
+    let file =
+        ConfigFile::parse(Path::new("s.toml"), text.to_owned()).map_err(|e| e.to_string())?;
+    let environment = |name: &str| {
+        variables
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| OsString::from(value))
+    };
+    Config::resolve(&cli, &file, &environment).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_shipped_file_is_the_built_in_defaults() {
+    let text = include_str!("../../../../config/sentinel.toml");
+    let without_places = |config: &Config| {
+        config
+            .lines()
+            .iter()
+            .map(|line| {
+                line.split(')')
+                    .map(|part| part.split(" (").next().unwrap().to_owned())
+                    .collect::<Vec<_>>()
+            })
+            .collect::<Vec<_>>()
+    };
+    let shipped = load(text, &[], &[]).unwrap();
+    let built_in = load("", &[], &[]).unwrap();
+    assert_eq!(without_places(&shipped), without_places(&built_in));
+    let Target::Endpoint { listen } = built_in.telemetry.target else {
+        panic!("mode A is the default")
+    };
+    assert_eq!(listen.to_string(), "127.0.0.1:8000");
+    // Every key that is accepted is shown in the file.
+    for key in ["token_file", "mode", "multiproc_dir"] {
+        assert!(text.contains(&format!("# {key} = ")), "{key}");
+    }
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
+    let file = "[hub]\nport = 3\n[telemetry]\nlisten = \"0.0.0.0:3\"\n";
+    let variables = [("HUB_PORT", "2"), ("METRICS_PORT", "2")];
+    let listen = |config: &Config| match config.telemetry.target {
+        Target::Endpoint { listen } => listen.to_string(),
+        Target::Shards { .. } => "none".to_owned(),
+    };
+    for (file, variables, arguments, port, address) in [
+        ("", &[][..], &[][..], 5001, "127.0.0.1:8000"),
+        (file, &[], &[], 3, "0.0.0.0:3"),
+        (file, &variables, &[], 2, "127.0.0.1:2"),
+        (
+            file,
+            &variables,
+            &["--hub-port", "1", "--metrics-port", "1"],
+            1,
+            "127.0.0.1:1",
+        ),
+    ] {
+        let config = load(file, variables, arguments).unwrap();
+        assert_eq!(config.hub_port.value, port);
+        assert_eq!(listen(&config), address);
+    }
+    // The port of metricsd is not ours.
+    let config = load("", &[(PORT_VARIABLE, "9222")], &[]).unwrap();
+    assert_eq!(listen(&config), "127.0.0.1:8000");
+}
+
+/// File, variables, flags, and what the error says.
+type Case = (
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static [&'static str],
+    &'static str,
+);
+
+#[test]
+fn a_wrong_value_names_its_place_and_what_is_accepted_also_where_another_layer_wins() {
+    let table: &[Case] = &[
+        (
+            "[hub]\n\nport = 0",
+            &[],
+            &["--hub-port", "1"],
+            "s.toml: line 3: hub.port: found `0`, accepted: a whole number from 1 to 65535",
+        ),
+        (
+            "",
+            &[("HUB_PORT", "x")],
+            &["--hub-port", "1"],
+            "HUB_PORT: found `x`, accepted: a whole number from 1 to 65535",
+        ),
+        (
+            "",
+            &[],
+            &["--gtw-port", "70000"],
+            "--gtw-port: found `70000`, accepted",
+        ),
+        (
+            "",
+            &[],
+            &["--metrics-port", "0"],
+            "--metrics-port: found `0`, accepted: a whole number from 1 to 65535",
+        ),
+        (
+            "",
+            &[("METRICS_PORT", "http")],
+            &[],
+            "METRICS_PORT: found `http`",
+        ),
+        (
+            "",
+            &[],
+            &["--threshold", "nan"],
+            "--threshold: found `nan`, accepted: a number from 0 to 1",
+        ),
+        (
+            "",
+            &[],
+            &["--threshold", "-0.1"],
+            "--threshold: found `-0.1`",
+        ),
+        (
+            "",
+            &[],
+            &["--symbol", "EUR/USD"],
+            "--symbol: found `EUR/USD`, accepted: 3 to 12 capital letters and digits",
+        ),
+        (
+            "",
+            &[],
+            &["--model", "mock"],
+            "--model: found `mock`, accepted: hub embedded",
+        ),
+        (
+            "",
+            &[("SENTINEL_CALENDAR", "nyse")],
+            &[],
+            "SENTINEL_CALENDAR: found `nyse`, accepted: fx always",
+        ),
+        (
+            "",
+            &[("EODHD_BASE_URL", "ftp://x")],
+            &[],
+            "EODHD_BASE_URL: found `ftp://x`",
+        ),
+        (
+            "",
+            &[("EODHD_BASE_URL", "http://u:p@x")],
+            &[],
+            "without user",
+        ),
+        (
+            "[market]\ninterval = \"2h\"",
+            &[],
+            &[],
+            "line 2: market.interval: found `2h`, accepted: 1m 5m 1h",
+        ),
+        (
+            "[market]\nstale_after = \"30m\"",
+            &[],
+            &[],
+            "line 2: market.stale_after: found `30m`, accepted: at least the interval (1h)",
+        ),
+        (
+            "[market]\nlookback_bars = 199",
+            &[],
+            &[],
+            "line 2: market.lookback_bars: found `199`, accepted: a whole number from 200 to 5000",
+        ),
+        (
+            "[schedule]\nevery = \"1500ms\"",
+            &[],
+            &[],
+            "line 2: schedule.every",
+        ),
+        (
+            "[decide]\nthreshold = \"high\"",
+            &[],
+            &[],
+            "line 2: decide.threshold: found string \"high\", accepted: a number",
+        ),
+        (
+            "[decide]\nmin = 1",
+            &[],
+            &[],
+            "line 2: decide.min: unknown field `min`, expected one of `threshold`, `cooldown`, `max_orders_per_day`",
+        ),
+        (
+            "[gateway]\nvolume = \"0.01\"",
+            &[],
+            &[],
+            "unknown field `volume`, expected `host` or `port`",
+        ),
+        ("[arm]\naccount = \"1\"", &[], &[], "unknown field `arm`"),
+        (
+            "[telemetry]\nmode = \"C\"",
+            &[],
+            &[],
+            "line 2: telemetry.mode: found `C`, accepted: A B",
+        ),
+        (
+            "[market]\ntoken_file = \"/nowhere/t\"",
+            &[],
+            &[],
+            "s.toml: line 2: market.token_file: /nowhere/t: cannot read the token",
+        ),
+    ];
+    for (file, variables, arguments, message) in table {
+        let error = load(file, variables, arguments).unwrap_err();
+        assert!(error.contains(message), "{error}\n{message}");
+    }
+}
+
+#[test]
+fn the_token_comes_from_the_variable_or_the_file_and_is_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, "in-the-file\n").unwrap();
+    let file = format!("[market]\ntoken_file = \"{}\"", path.display());
+    let variable = [(TOKEN_VARIABLE, "in-the-variable")];
+    for (variables, token) in [(&[][..], "in-the-file"), (&variable, "in-the-variable")] {
+        let config = load(&file, variables, &[]).unwrap();
+        assert_eq!(config.token.as_ref().unwrap().value.expose(), token);
+        let shown = format!("{config:?} {:?}", config.lines());
+        assert!(!shown.contains("in-the-"), "{shown}");
+        assert!(shown.contains("token = *** ("));
+    }
+    assert_eq!(load("", &[], &[]).unwrap().token, None);
+    std::fs::write(&path, "two words").unwrap();
+    let error = load(&file, &[], &[]).unwrap_err();
+    assert!(
+        error.contains("one word") && !error.contains("two words"),
+        "{error}"
+    );
+}

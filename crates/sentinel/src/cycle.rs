@@ -1,0 +1,478 @@
+//! One cycle: fetch what is new, build features, predict, decide; and what each of these means for metrics and health.
+//!
+//! Invariant: each closed bar is decided on at most once, and nothing that failed, is missing or is too old leads to a signal. A bar whose
+//! prediction failed is tried again at the next tick, as long as it is the newest. No remote is called before the next bar is due.
+
+use std::time::{Duration, Instant};
+
+use market::eodhd::History;
+use market::{Calendar, Timeframe};
+use tracing::{info, warn};
+
+use crate::breaker::{Breaker, State as BreakerState};
+use crate::calls::{NoAnswer, Remotes};
+use crate::clock::{Clock, Now};
+use crate::config::Config;
+use crate::decide::{Decider, Fate, Situation, TradingState};
+use crate::error_code::ErrorCode;
+use crate::features::{self, FeatureError, Features};
+use crate::health::{Failure, Health};
+use crate::http::CallError;
+use crate::model::{CONFIDENCE_BOUNDS, EmbeddedModel, ModelIdentity, Probabilities};
+use crate::telemetry::{
+    BreakerEndpoint, BreakerLabel, Drift, Endpoint, Origin, SkipReason, Stage, Telemetry,
+};
+
+/// Failures in a row after which a remote is left alone.
+const FAILURES_TO_OPEN: u32 = 3;
+
+/// For how long. Two periods of the usual schedule.
+const OPEN_FOR: Duration = Duration::from_secs(120);
+
+/// Who predicts. Chosen at the start; nothing takes the other's place.
+#[derive(Debug)]
+pub enum Predictor {
+    /// The model server, behind [`Remotes`].
+    Hub,
+    /// The model in this program.
+    Embedded(Box<EmbeddedModel>),
+}
+
+/// What a cycle came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It is over, whether its stages worked or not.
+    Completed,
+    /// The end of the program was asked for in the middle.
+    Stopped,
+}
+
+/// Why a cycle did not come to a decision.
+enum Undecided {
+    /// Nothing to decide on: no failure.
+    Nothing(SkipReason),
+    /// A stage failed, which is recorded.
+    Failed,
+    Stopped,
+}
+
+/// What one cycle leaves to the next.
+#[derive(Debug)]
+pub struct Cycle {
+    clock: Clock,
+    telemetry: Telemetry,
+    health: Health,
+    calendar: Calendar,
+    interval: Timeframe,
+    stale_after: Duration,
+    fetch_timeout: Duration,
+    predict_timeout: Duration,
+    history: History,
+    /// Unix seconds at which the next bar is due; none before the first.
+    next_bar_due: Option<i64>,
+    /// Opening of the newest bar, while it waits for its decision.
+    pending: Option<i64>,
+    decider: Decider,
+    predictor: Predictor,
+    identity: Option<ModelIdentity>,
+    is_identified: bool,
+    drift: Option<Drift>,
+    eodhd: Guarded,
+    hub: Guarded,
+}
+
+/// A remote's circuit breaker. It also keeps the pause that a server asks for with Retry-After.
+#[derive(Debug)]
+struct Guarded {
+    breaker: Breaker,
+    label: BreakerEndpoint,
+    /// What the breaker's times count from.
+    start: Instant,
+}
+
+impl Guarded {
+    fn new(label: BreakerEndpoint, start: Instant) -> Guarded {
+        Guarded {
+            breaker: Breaker::new(FAILURES_TO_OPEN, OPEN_FOR),
+            label,
+            start,
+        }
+    }
+
+    fn since_start(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.start)
+    }
+
+    /// Whether it may be called; the reason where not.
+    fn check(&mut self, now: Instant) -> Result<(), CallError> {
+        let now = self.since_start(now);
+        if self.breaker.may_call(now) {
+            return Ok(());
+        }
+        let wait = self.breaker.wait(now).as_secs();
+        let detail = format!("not called: the circuit breaker is open for {wait} s more");
+        Err(CallError::new(ErrorCode::BreakerOpen, &detail))
+    }
+
+    fn answered<T>(&mut self, answer: &Result<T, NoAnswer>, now: Instant) {
+        let now = self.since_start(now);
+        match answer {
+            Ok(_) => self.breaker.succeeded(now),
+            Err(NoAnswer::Failed(error)) => self.breaker.failed(now, error.retry_after),
+            Err(NoAnswer::Stopped) => {}
+        }
+    }
+
+    fn state(&self, now: Instant) -> BreakerLabel {
+        match self.breaker.state(self.since_start(now)) {
+            BreakerState::Closed => BreakerLabel::Closed,
+            BreakerState::HalfOpen => BreakerLabel::HalfOpen,
+            BreakerState::Open => BreakerLabel::Open,
+        }
+    }
+}
+
+impl Cycle {
+    /// Nothing seen yet.
+    pub fn new(
+        config: &Config,
+        predictor: Predictor,
+        clock: Clock,
+        telemetry: Telemetry,
+        health: Health,
+    ) -> Cycle {
+        let drift = match &predictor {
+            Predictor::Hub => None,
+            Predictor::Embedded(model) => {
+                // The last bound is 1, which nothing exceeds: one bucket for each share.
+                let inner = &CONFIDENCE_BOUNDS[..CONFIDENCE_BOUNDS.len() - 1];
+                Drift::new(inner, model.reference().shares())
+            }
+        };
+        let start = clock.now().monotonic;
+        let (interval, calendar) = (config.interval.value, config.calendar.value);
+        let identity = match &predictor {
+            // Until the server tells more.
+            Predictor::Hub => ModelIdentity {
+                model: "mlflow".to_owned(),
+                version: "unknown".to_owned(),
+            },
+            Predictor::Embedded(model) => model.identity().clone(),
+        };
+        let mut cycle = Cycle {
+            clock,
+            telemetry,
+            health,
+            calendar,
+            interval,
+            stale_after: config.stale_after.value,
+            fetch_timeout: config.fetch_timeout.value,
+            predict_timeout: config.predict_timeout.value,
+            history: History::new(interval, calendar, config.lookback_bars.value),
+            next_bar_due: None,
+            pending: None,
+            decider: Decider::new(
+                config.threshold.value,
+                config.cooldown.value,
+                config.max_orders_per_day.value,
+            ),
+            predictor,
+            identity: None,
+            is_identified: false,
+            drift,
+            eodhd: Guarded::new(BreakerEndpoint::Eodhd, start),
+            hub: Guarded::new(BreakerEndpoint::Hub, start),
+        };
+        cycle.record_model(identity);
+        cycle
+    }
+
+    /// One cycle, from now to its end or the end of the program.
+    pub fn run(&mut self, remotes: &mut dyn Remotes) -> Ended {
+        let begin = self.clock.now();
+        let outcome = self.decide_on_newest(remotes);
+        let end = self.clock.now();
+        self.record_breakers(end);
+        let has_failed = match outcome {
+            Ok(()) => false,
+            Err(Undecided::Nothing(reason)) => {
+                self.telemetry.record_skipped(reason, 1);
+                false
+            }
+            Err(Undecided::Failed) => true,
+            Err(Undecided::Stopped) => {
+                self.telemetry.record_skipped(SkipReason::Shutdown, 1);
+                return Ended::Stopped;
+            }
+        };
+        let duration = end.monotonic.saturating_duration_since(begin.monotonic);
+        self.health.cycle_completed(end);
+        self.telemetry.record_cycle(end, duration, has_failed);
+        Ended::Completed
+    }
+
+    fn decide_on_newest(&mut self, remotes: &mut dyn Remotes) -> Result<(), Undecided> {
+        let now = self.clock.now();
+        if self.is_bar_due(now) {
+            self.fetch(remotes)?;
+        }
+        let Some(bar) = self.pending else {
+            return Err(Undecided::Nothing(self.why_nothing(now)));
+        };
+        let features = self.build_features()?;
+        let probabilities = self.predict(&features, remotes)?;
+        self.decide(bar, probabilities);
+        Ok(())
+    }
+
+    fn is_bar_due(&self, now: Now) -> bool {
+        self.next_bar_due.is_none_or(|due| now.unix >= due as f64)
+    }
+
+    fn why_nothing(&self, now: Now) -> SkipReason {
+        if self.calendar.is_open_at(now.unix_seconds()) {
+            SkipReason::NoNewBar
+        } else {
+            SkipReason::MarketClosed
+        }
+    }
+
+    /// Fetch what is new. A failure ends the cycle, also where an older bar waits for its decision: a newer one is due.
+    fn fetch(&mut self, remotes: &mut dyn Remotes) -> Result<(), Undecided> {
+        let now = self.clock.now();
+        let answer = match self.eodhd.check(now.monotonic) {
+            Err(error) => Err(NoAnswer::Failed(error)),
+            Ok(()) => {
+                let to = now.unix_seconds();
+                let from = self.history.fetch_from(to);
+                let deadline = now.monotonic + self.fetch_timeout;
+                let answer = remotes.fetch(from, to, deadline);
+                let end = self.clock.now();
+                if was_called(&answer) {
+                    self.eodhd.answered(&answer, end.monotonic);
+                    self.telemetry.record_call(Endpoint::Eodhd);
+                    self.telemetry
+                        .record_fetch(end.monotonic.saturating_duration_since(now.monotonic));
+                }
+                answer
+            }
+        };
+        let rows = match answer {
+            Ok(rows) => rows,
+            Err(NoAnswer::Stopped) => return Err(Undecided::Stopped),
+            Err(NoAnswer::Failed(error)) => {
+                self.telemetry.record_fetch_failure();
+                self.call_failed(Stage::Fetch, Endpoint::Eodhd, &error);
+                return Err(Undecided::Failed);
+            }
+        };
+        let now = self.clock.now();
+        self.succeeded(Stage::Fetch, now);
+        let admitted = self.history.admit(&rows, now.unix_seconds());
+        self.telemetry.record_defects(&admitted.defects);
+        if admitted.defects.total() > 0 {
+            warn!(defects = ?admitted.defects, "the bars have defects");
+        }
+        if let Some(newest) = self.history.newest_open_time() {
+            self.telemetry.record_last_bar(newest);
+            let step = self.interval.seconds();
+            let due = self
+                .calendar
+                .next_bar_close_after(newest.saturating_add(step), self.interval);
+            self.next_bar_due = Some(due);
+            self.telemetry.record_next_bar_due(due as f64);
+            self.health.set_stale_from(self.stale_from(due));
+            if admitted.new_closed > 0 && self.decider.last_decided() < Some(newest) {
+                self.pending = Some(newest);
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest bar ages from its close on, and only while bars are due: it is as old as the interval when the next one is due.
+    fn stale_from(&self, next_bar_due: i64) -> i64 {
+        let stale_after = i64::try_from(self.stale_after.as_secs()).unwrap_or(i64::MAX);
+        next_bar_due.saturating_add(stale_after - self.interval.seconds())
+    }
+
+    fn build_features(&mut self) -> Result<Features, Undecided> {
+        let begin = self.clock.now();
+        let built = features::build(self.history.bars());
+        let end = self.clock.now();
+        self.telemetry
+            .record_features(end.monotonic.saturating_duration_since(begin.monotonic));
+        match built {
+            Ok(features) => {
+                self.succeeded(Stage::Features, end);
+                Ok(features)
+            }
+            Err(error) => {
+                // The same bars give the same error: only a new bar is worth another try.
+                self.pending = None;
+                let kind = match error {
+                    FeatureError::TooFew { .. } => "too_few_bars",
+                    FeatureError::NotFinite { .. } => "not_finite",
+                    FeatureError::OutOfOrder { .. } => "out_of_order",
+                    FeatureError::Defective { .. } => "defective_bar",
+                };
+                self.failed(Stage::Features, kind, error.to_string());
+                Err(Undecided::Failed)
+            }
+        }
+    }
+
+    fn predict(
+        &mut self,
+        features: &Features,
+        remotes: &mut dyn Remotes,
+    ) -> Result<Probabilities, Undecided> {
+        let begin = self.clock.now();
+        let answer = match &self.predictor {
+            Predictor::Embedded(model) => model.predict(features).map_err(|error| {
+                NoAnswer::Failed(CallError::new(ErrorCode::Malformed, &error.to_string()))
+            }),
+            Predictor::Hub => {
+                if let Err(error) = self.hub.check(begin.monotonic) {
+                    self.call_failed(Stage::Predict, Endpoint::Hub, &error);
+                    return Err(Undecided::Failed);
+                }
+                let deadline = begin.monotonic + self.predict_timeout;
+                let answer = remotes.predict(features, deadline);
+                self.hub.answered(&answer, self.clock.now().monotonic);
+                if was_called(&answer) {
+                    self.telemetry.record_call(Endpoint::Hub);
+                }
+                answer
+            }
+        };
+        let end = self.clock.now();
+        let latency = end.monotonic.saturating_duration_since(begin.monotonic);
+        match answer {
+            Ok(probabilities) => {
+                let confidence = probabilities.to_array().into_iter().fold(0.0, f64::max);
+                self.telemetry.record_prediction(latency, Some(confidence));
+                let index = self.drift.as_mut().and_then(|drift| drift.push(confidence));
+                if let Some(index) = index {
+                    self.telemetry.record_stability_index(index);
+                }
+                self.succeeded(Stage::Predict, end);
+                self.identify_hub(remotes);
+                Ok(probabilities)
+            }
+            Err(NoAnswer::Stopped) => Err(Undecided::Stopped),
+            Err(NoAnswer::Failed(error)) => {
+                self.telemetry.record_prediction(latency, None);
+                // What answers after a failure may be another server.
+                self.is_identified = false;
+                match self.predictor {
+                    Predictor::Hub => self.call_failed(Stage::Predict, Endpoint::Hub, &error),
+                    Predictor::Embedded(_) => {
+                        self.failed(Stage::Predict, error.code.as_str(), error.detail);
+                    }
+                }
+                Err(Undecided::Failed)
+            }
+        }
+    }
+
+    fn decide(&mut self, bar: i64, probabilities: Probabilities) {
+        let now = self.clock.now();
+        let is_stale = self
+            .next_bar_due
+            .is_some_and(|due| now.unix > self.stale_from(due) as f64);
+        let situation = Situation {
+            bar_open_time: bar,
+            is_stale,
+            is_market_open: self.calendar.is_open_at(now.unix_seconds()),
+            state: TradingState::Active,
+            unix: now.unix_seconds(),
+            monotonic: now.monotonic,
+        };
+        let decision = self.decider.decide(probabilities, &situation);
+        self.pending = None;
+        self.telemetry.record_decision(&decision);
+        self.succeeded(Stage::Decide, now);
+        let [sell, hold, buy] = probabilities.to_array();
+        let fate = match decision.fate {
+            Fate::Hold => "hold".to_owned(),
+            Fate::NoSignal(reason) => format!("no signal: {reason:?}"),
+            Fate::Suppressed(reason) => format!("signal, not sent: {reason:?}"),
+        };
+        info!(bar, sell, hold, buy, action = ?decision.action, fate, "decided");
+    }
+
+    /// Ask the model server who it is, after its first answer and after the first one behind a failure. Not to know costs nothing.
+    fn identify_hub(&mut self, remotes: &mut dyn Remotes) {
+        if self.is_identified || !matches!(self.predictor, Predictor::Hub) {
+            return;
+        }
+        self.is_identified = true;
+        let deadline = self.clock.now().monotonic + self.predict_timeout;
+        let answer = remotes.identify(deadline);
+        if was_called(&answer) {
+            self.telemetry.record_call(Endpoint::Hub);
+        }
+        match answer {
+            Ok(identity) => self.record_model(identity),
+            Err(NoAnswer::Failed(error)) => {
+                self.telemetry.record_call_error(Endpoint::Hub, error.code);
+            }
+            Err(NoAnswer::Stopped) => {}
+        }
+    }
+
+    /// Show the model in use in place of the one before.
+    fn record_model(&mut self, now: ModelIdentity) {
+        if self.identity.as_ref() == Some(&now) {
+            return;
+        }
+        let origin = match self.predictor {
+            Predictor::Hub => Origin::Hub,
+            Predictor::Embedded(_) => Origin::Embedded,
+        };
+        self.telemetry
+            .record_model(self.identity.as_ref(), &now, origin);
+        info!(model = now.model, version = now.version, %origin, "model in use");
+        self.identity = Some(now);
+    }
+
+    fn record_breakers(&self, now: Now) {
+        let mut open = Vec::new();
+        for guarded in [&self.eodhd, &self.hub] {
+            let state = guarded.state(now.monotonic);
+            self.telemetry.record_breaker(guarded.label, state);
+            if state == BreakerLabel::Open {
+                open.push(guarded.label.as_str());
+            }
+        }
+        self.health.set_open_breakers(open);
+    }
+
+    fn succeeded(&self, stage: Stage, now: Now) {
+        self.telemetry.record_success(stage, now.unix);
+        self.health.succeeded(stage, now.unix);
+    }
+
+    fn call_failed(&self, stage: Stage, endpoint: Endpoint, error: &CallError) {
+        self.telemetry.record_call_error(endpoint, error.code);
+        self.failed(stage, error.code.as_str(), error.detail.clone());
+    }
+
+    fn failed(&self, stage: Stage, kind: &'static str, detail: String) {
+        warn!(%stage, kind, detail, "a stage failed");
+        let at = self.clock.now().unix;
+        self.health.failed(stage, Failure { kind, detail, at });
+    }
+}
+
+/// Whether anything went over the network, or at least was tried.
+fn was_called<T>(answer: &Result<T, NoAnswer>) -> bool {
+    match answer {
+        Ok(_) => true,
+        Err(NoAnswer::Failed(error)) => error.code != ErrorCode::NoApiKey,
+        Err(NoAnswer::Stopped) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! The `sentinel` program: signals, flags, log, loop.
+//!
+//! Invariant: whatever goes wrong is one sentence on standard error and an exit status, never a backtrace.
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use sentinel::cli::Cli;
+use sentinel::config::Config;
+use sentinel::daemon::{self, StartError};
+use sentinel::log::Log;
+use sentinel::stop::{CaughtSignals, Stop};
+use tracing::level_filters::LevelFilter;
+
+fn main() -> ExitCode {
+    // First of all: from here on no signal ends the program without a word.
+    let signals = match CaughtSignals::catch() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&StartError::Signals(error), 1),
+    };
+    let cli = Cli::parse();
+    let environment = |name: &str| -> Option<OsString> { std::env::var_os(name) };
+    let config = match Config::load(&cli, &environment) {
+        Ok(config) => config,
+        Err(error) => return fail(&error, 2),
+    };
+    let stop = match Stop::on_signals(signals) {
+        Ok(stop) => stop,
+        Err(error) => return fail(&StartError::Signals(error), 1),
+    };
+    let log = Log::start(cli.log_level.unwrap_or(LevelFilter::INFO));
+    daemon::run(&config, &stop);
+    log.close(None);
+    ExitCode::SUCCESS
+}
+
+fn fail(error: &dyn Error, status: u8) -> ExitCode {
+    // Nobody is left to tell when standard error is closed.
+    let _ = io::stderr().write_all(sentence(error).as_bytes());
+    ExitCode::from(status)
+}
+
+/// The error and what caused it, in one line.
+fn sentence(error: &dyn Error) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        sentence.push_str(&format!(": {source}"));
+        cause = source.source();
+    }
+    // A value that somebody mistyped may hold line ends; one sentence is one line.
+    let sentence = sentence.replace('\n', "\\n").replace('\r', "\\r");
+    format!("sentinel: {sentence}\n")
+}

@@ -1,0 +1,231 @@
+//! Every fault on every link: the loop goes on, nothing becomes a signal, and both pages say what is wrong.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use stand_in::{Fault, RowFault};
+
+use crate::daemon::{Daemon, Start, eodhd, frozen_eodhd, mlflow};
+
+/// What HTTP can do wrong, and the code that each is counted under.
+fn transport_faults() -> Vec<(Fault, &'static str)> {
+    vec![
+        (Fault::Hang, "timeout"),
+        (Fault::HangInHead, "timeout"),
+        (Fault::HangInBody, "timeout"),
+        (Fault::SlowDrip(Duration::from_millis(20)), "timeout"),
+        (Fault::SlowHead(Duration::from_millis(20)), "timeout"),
+        (Fault::Reset, "connect"),
+        (Fault::Close, "connect"),
+        (Fault::Empty, "empty_response"),
+        (Fault::Body("<html>".to_owned()), "malformed"),
+        (Fault::Body("[1,2".to_owned()), "malformed"),
+        (Fault::Status(400), "http_4xx"),
+        (Fault::Status(401), "http_4xx"),
+        (Fault::Status(500), "http_5xx"),
+        (Fault::Status(503), "http_5xx"),
+        (
+            Fault::Redirect("http://127.0.0.1:1/".to_owned()),
+            "http_4xx",
+        ),
+        (Fault::RetryAfter(429, "30".to_owned()), "http_429"),
+        (Fault::EndlessBody, "malformed"),
+    ]
+}
+
+fn stage<'a>(health: &'a Value, name: &str) -> &'a Value {
+    health["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|stage| stage["stage"] == name)
+        .unwrap()
+}
+
+/// Some at a time: each waits most of its time.
+fn in_parallel<T: Sync>(cases: &[T], check: impl Fn(&T) + Sync) {
+    for some in cases.chunks(4) {
+        std::thread::scope(|scope| {
+            for case in some {
+                scope.spawn(|| check(case));
+            }
+        });
+    }
+}
+
+/// What a failing stage looks like on both pages.
+fn assert_failing(daemon: &Daemon, endpoint: &str, at_stage: &str, code: &str, fault: &Fault) {
+    let error =
+        format!("sentinel_api_errors_total{{endpoint=\"{endpoint}\",error_code=\"{code}\"}}");
+    let metrics = daemon.eventually(&format!("{endpoint} {fault:?}"), |daemon| {
+        let metrics = daemon.metrics()?;
+        let is_seen = metrics.get(&error)? >= 1.0
+            && metrics.get("sentinel_trading_cycles_failed_total")? >= 1.0;
+        is_seen.then_some(metrics)
+    });
+    assert_eq!(metrics.signals(), 0.0, "{fault:?}");
+    let health = daemon.health().unwrap();
+    assert_eq!(health["status"], "degraded", "{fault:?}: {health}");
+    let kind = stage(&health, at_stage)["error"]["kind"].as_str();
+    // By now the breaker may have opened.
+    assert!(
+        kind == Some(code) || kind == Some("breaker_open"),
+        "{fault:?}: {health}"
+    );
+    let cycles = metrics.get("sentinel_trading_cycles_total").unwrap();
+    daemon.after_cycles(cycles + 2.0);
+}
+
+#[test]
+fn no_fault_of_the_model_server_is_a_signal_or_stops_the_loop_and_each_is_counted() {
+    let mut faults = transport_faults();
+    for body in [
+        "{\"predictions\": [[0.9]]}",
+        "{\"predictions\": [[0.1, 0.2, 0.8]]}",
+        "{\"predictions\": [[-0.1, 0.2, 0.9]]}",
+        "{\"predictions\": [[NaN, 0.5, 0.5]]}",
+        "{\"predictions\": [[0.05, 0.05, 0.9], [0.05, 0.05, 0.9]]}",
+        "{\"predictions\": [[\"0.05\", \"0.05\", \"0.9\"]]}",
+        "{\"predictions\": []}",
+        "[[0.05, 0.05, 0.9]]",
+        "0.5",
+    ] {
+        faults.push((Fault::Body(body.to_owned()), "malformed"));
+    }
+    let bars = eodhd();
+    let url = bars.url();
+    in_parallel(&faults, |(fault, code)| {
+        let hub = mlflow();
+        hub.set_fault(Some(fault.clone()));
+        let daemon = Daemon::start(&Start {
+            eodhd: &url,
+            hub: Some(hub.address()),
+            extra_config: "[hub]\ntimeout = \"500ms\"",
+            ..Start::default()
+        });
+        assert_failing(&daemon, "hub", "predict", code, fault);
+        let metrics = daemon.metrics().unwrap();
+        let of = |name: &str| metrics.get(&format!("sentinel_prediction_{name}")).unwrap();
+        assert!(of("failures_total") >= 1.0, "{fault:?}");
+        assert_eq!(of("requests_total"), of("failures_total"), "{fault:?}");
+        assert_eq!(
+            of("latency_seconds_count"),
+            of("requests_total"),
+            "{fault:?}"
+        );
+        assert_eq!(of("confidence_ratio_count"), 0.0, "{fault:?}");
+        daemon.end();
+    });
+}
+
+#[test]
+fn no_fault_of_the_feed_is_a_signal_or_stops_the_loop_and_each_is_counted() {
+    let mut faults = transport_faults();
+    faults.push((Fault::Rows(RowFault::WithoutTime), "malformed"));
+    let hub = mlflow();
+    in_parallel(&faults, |(fault, code)| {
+        let bars = eodhd();
+        bars.set_fault(Some(fault.clone()));
+        let daemon = Daemon::start(&Start {
+            eodhd: &bars.url(),
+            hub: Some(hub.address()),
+            extra_config: "[market]\ntimeout = \"1s\"",
+            ..Start::default()
+        });
+        assert_failing(&daemon, "eodhd", "fetch", code, fault);
+        let metrics = daemon.metrics().unwrap();
+        assert!(metrics.get("sentinel_data_fetch_failed_total").unwrap() >= 1.0);
+        assert_eq!(metrics.get("sentinel_prediction_requests_total"), Some(0.0));
+        daemon.end();
+    });
+}
+
+#[test]
+fn bad_rows_are_counted_by_kind_and_never_used() {
+    let cases = [
+        (RowFault::Null, "non_finite"),
+        (RowFault::NotANumber, "non_finite"),
+        (RowFault::Ohlc, "ohlc_violation"),
+        (RowFault::Future, "future_bar"),
+        (RowFault::Duplicate, "duplicate"),
+        (RowFault::OutOfOrder, "out_of_order"),
+        (RowFault::Gap, "gap"),
+    ];
+    in_parallel(&cases, |(fault, defect)| {
+        let bars = eodhd();
+        bars.set_fault(Some(Fault::Rows(*fault)));
+        let daemon = Daemon::start(&Start {
+            eodhd: &bars.url(),
+            ..Start::default()
+        });
+        let sample = format!("sentinel_market_data_defects_total{{defect=\"{defect}\"}}");
+        daemon.eventually(&format!("{fault:?}"), |daemon| {
+            (daemon.metrics()?.get(&sample)? >= 1.0).then_some(())
+        });
+        daemon.end();
+    });
+}
+
+#[test]
+fn stale_data_and_too_few_bars_are_no_signal_although_the_model_is_sure() {
+    let hub = mlflow();
+    let bars = frozen_eodhd();
+    bars.set_fault(Some(Fault::Rows(RowFault::Stale(10))));
+    let daemon = Daemon::start(&Start {
+        eodhd: &bars.url(),
+        hub: Some(hub.address()),
+        ..Start::default()
+    });
+    let metrics = daemon.eventually("a suppressed decision", |daemon| {
+        let metrics = daemon.metrics()?;
+        let stale = metrics.get("sentinel_signals_suppressed_total{reason=\"stale_data\"}")?;
+        (stale == 1.0).then_some(metrics)
+    });
+    assert_eq!(metrics.signals(), 0.0);
+    let health = daemon.health().unwrap();
+    assert_eq!(health["status"], "degraded");
+    assert!(health["why"].to_string().contains("too old"), "{health}");
+    daemon.end();
+
+    let bars = frozen_eodhd();
+    bars.set_fault(Some(Fault::Rows(RowFault::Short(150))));
+    let daemon = Daemon::start(&Start {
+        eodhd: &bars.url(),
+        hub: Some(hub.address()),
+        ..Start::default()
+    });
+    let metrics = daemon.after_cycles(2.0);
+    let health = daemon.health().unwrap();
+    assert_eq!(
+        stage(&health, "features")["error"]["kind"],
+        "too_few_bars",
+        "{health}"
+    );
+    assert_eq!(metrics.get("sentinel_prediction_requests_total"), Some(0.0));
+    assert_eq!(metrics.signals(), 0.0);
+    daemon.end();
+}
+
+#[test]
+fn nothing_that_listens_and_no_token_are_told_apart() {
+    let daemon = Daemon::start(&Start::default());
+    assert_failing(&daemon, "eodhd", "fetch", "connect", &Fault::Close);
+    daemon.end();
+    let daemon = Daemon::start(&Start {
+        variables: &[("EODHD_API_TOKEN", "")],
+        ..Start::default()
+    });
+    let metrics = daemon.after_cycles(2.0);
+    let error = "sentinel_api_errors_total{endpoint=\"eodhd\",error_code=\"no_api_key\"}";
+    assert!(metrics.get(error).unwrap() >= 1.0);
+    // What was not made is no call, and took no time.
+    assert_eq!(
+        metrics.get("sentinel_api_calls_total{endpoint=\"eodhd\"}"),
+        Some(0.0)
+    );
+    assert_eq!(
+        metrics.get("sentinel_data_fetch_duration_seconds_count"),
+        Some(0.0)
+    );
+    daemon.end();
+}
