@@ -267,6 +267,17 @@ fn a_model_with_other_columns_is_an_error_in_one_line() {
         .predict(&some_features(), soon())
         .expect_err("a column is missing");
     assert_eq!(error.code, ErrorCode::Http4xx);
-    let wanted = "status 400: SCHEMA_ENFORCEMENT_FAILED: Model is missing inputs ['one_more'].";
-    assert_eq!(error.detail, wanted);
+    let detail = &error.detail;
+    assert!(
+        detail.starts_with("status 400: SCHEMA_ENFORCEMENT_FAILED"),
+        "{detail}"
+    );
+    assert!(
+        detail.ends_with("Model is missing inputs ['one_more']."),
+        "{detail}"
+    );
+    assert!(
+        detail.chars().count() <= 200 && !detail.contains('\n'),
+        "{detail}"
+    );
 }

@@ -74,14 +74,35 @@ fn text_answer(status: u16, content_type: &'static str, text: &str) -> Answer {
     }
 }
 
-/// An error as the server words them, with the stack trace that some have.
-fn error(code: &str, message: &str) -> Answer {
-    let trace =
-        "  File \"/mlflow/pyfunc/scoring_server/__init__.py\", line 1, in predict\n".repeat(36);
+/// What the server says when the model cannot read the input as it is: the longest of its errors, with a stack trace.
+fn evaluation_failed() -> Answer {
+    let trace = "  File \"/mlflow/pyfunc/scoring_server/__init__.py\", line 348, in invocations\n"
+        .repeat(34);
     json_answer(
         400,
-        &json!({"error_code": code, "message": message, "error_class": "MlflowException", "sqlstate": null,
+        &json!({"error_code": "BAD_REQUEST", "message": "Encountered an unexpected error while evaluating the model. Verify that the serialized input Dataframe is compatible with the model for inference.",
+            "sqlstate": "KAM00", "error_class": "INVALID_PARAMETER_VALUE",
             "stack_trace": format!("Traceback (most recent call last):\n{trace}")}),
+    )
+}
+
+/// What it says to a request that it does not understand.
+fn bad_request(message: &str) -> Answer {
+    json_answer(
+        400,
+        &json!({"error_code": "BAD_REQUEST", "message": message, "sqlstate": "KAM00", "error_class": "INVALID_PARAMETER_VALUE"}),
+    )
+}
+
+/// What it says when columns are missing: the reason stands at the end, behind the data and the whole schema.
+fn schema_failed(reason: &str) -> Answer {
+    let message = format!(
+        "Failed to predict data '   return_1  return_5  ...\n0       0.5       0.5  ...\n\n[1 rows x 22 columns]'. \nError: Failed to enforce schema of data with schema '[{}]'. Error: {reason}",
+        "'column': double (required), ".repeat(23)
+    );
+    json_answer(
+        400,
+        &json!({"error_code": "INVALID_PARAMETER_VALUE", "message": message, "sqlstate": "KAM01", "error_class": "SCHEMA_ENFORCEMENT_FAILED"}),
     )
 }
 
@@ -104,10 +125,7 @@ fn invocation(request: &Recorded, columns: &[String], predict: &Predict) -> Answ
         );
     }
     let Ok(Value::Object(body)) = serde_json::from_slice(&request.body) else {
-        return error(
-            "BAD_REQUEST",
-            "Invalid input. Ensure that input is a valid JSON formatted string.",
-        );
+        return bad_request("Invalid input. Ensure that input is a valid JSON formatted string.");
     };
     let formats = [
         "dataframe_split",
@@ -117,30 +135,18 @@ fn invocation(request: &Recorded, columns: &[String], predict: &Predict) -> Answ
     ];
     let given = formats.iter().filter(|name| body.contains_key(**name));
     if given.count() != 1 {
-        return error(
-            "BAD_REQUEST",
-            "The input must have exactly one of the formats",
-        );
+        return bad_request("The input must have exactly one of the formats");
     }
     let Some(split) = body.get("dataframe_split") else {
-        return error(
-            "BAD_REQUEST",
-            "Failed to enforce schema of data: expected named columns",
-        );
+        return bad_request("Failed to enforce schema of data: expected named columns");
     };
     let (Some(names), Some(rows)) = (split["columns"].as_array(), split["data"].as_array()) else {
-        return error(
-            "BAD_REQUEST",
-            "Provided dataframe_split field is not a valid dataframe",
-        );
+        return bad_request("Provided dataframe_split field is not a valid dataframe");
     };
     let mut places = Vec::new();
     for column in columns {
         let Some(place) = names.iter().position(|name| name == column) else {
-            return error(
-                "SCHEMA_ENFORCEMENT_FAILED",
-                &format!("Model is missing inputs ['{column}']."),
-            );
+            return schema_failed(&format!("Model is missing inputs ['{column}']."));
         };
         places.push(place);
     }
@@ -148,7 +154,7 @@ fn invocation(request: &Recorded, columns: &[String], predict: &Predict) -> Answ
     for row in rows {
         let numbers: Option<Vec<f64>> = places.iter().map(|place| row[*place].as_f64()).collect();
         let Some(numbers) = numbers else {
-            return error("BAD_REQUEST", "Input X contains NaN.");
+            return evaluation_failed();
         };
         predictions.push((predict.0)(&numbers));
     }

@@ -59,24 +59,23 @@ impl CallError {
     }
 }
 
-/// Foreign text as one line of at most [`DETAIL_CHARACTERS`] characters.
+/// Foreign text as one line of at most [`DETAIL_CHARACTERS`] characters. Of a longer one the beginning and the end are kept: a model server
+/// puts the data first and what is wrong with them last.
 fn one_line(text: &str) -> String {
     let words = text.split(|character: char| character.is_whitespace() || character.is_control());
-    let mut line = String::new();
-    for word in words.filter(|word| !word.is_empty()) {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-        if line.len() > 4 * DETAIL_CHARACTERS {
-            break;
-        }
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    let line: Vec<char> = words.join(" ").chars().collect();
+    if line.len() <= DETAIL_CHARACTERS {
+        return line.into_iter().collect();
     }
-    if line.chars().count() > DETAIL_CHARACTERS {
-        line = line.chars().take(DETAIL_CHARACTERS - 3).collect();
-        line.push_str("...");
-    }
-    line
+    const BETWEEN: &str = " ... ";
+    let begin = DETAIL_CHARACTERS / 2 - BETWEEN.len();
+    let end = line.len() - DETAIL_CHARACTERS / 2;
+    let (begin, end) = (line[..begin].iter(), line[end..].iter());
+    begin
+        .chain(&BETWEEN.chars().collect::<Vec<_>>())
+        .chain(end)
+        .collect()
 }
 
 /// What is sent.

@@ -31,10 +31,10 @@ pub(super) fn refusal(status: u16, body: &[u8]) -> Failure {
     Failure::new(code, format!("status {status}: {}", message(&body)))
 }
 
-/// What an error page says: the `message` or `error` of a JSON object, else how it begins.
+/// What an error page says: the known members of a JSON object (the stack trace is none), else how it begins.
 fn message(body: &str) -> String {
     if let Ok(serde_json::Value::Object(object)) = serde_json::from_str(body) {
-        let texts = ["error_code", "message", "error", "detail"]
+        let texts = ["error_class", "error_code", "message", "error", "detail"]
             .into_iter()
             .filter_map(|name| object.get(name)?.as_str());
         let texts: Vec<&str> = texts.collect();
