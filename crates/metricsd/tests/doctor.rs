@@ -326,7 +326,7 @@ fn tight_permissions_and_other_owners_are_named() {
     }
     // The folder of the project may be closed to that user.
     let small = PathBuf::from("/mnt");
-    let Ok(_mount) = Small::mount(&small, 64 << 20, 1000) else {
+    let Ok(_mount) = Small::mount(&small, 256 << 20, 1000) else {
         return skip(test, "nothing can be mounted");
     };
     let Some(mut place) = Place::new(test) else {

@@ -234,6 +234,10 @@ fn live_first(shards: &[ShardModel]) -> (BTreeSet<Place>, BTreeSet<Place>) {
             continue;
         };
         if !mode.is_live() {
+            // A reset drops gauges of all modes.
+            let entries = shard.entries.iter().enumerate();
+            let dropped = entries.filter(|(_, (key, ..))| shard.is_discarded(key));
+            out.extend(dropped.map(|(entry, _)| (index, entry)));
             continue;
         }
         let is_hidden = shard.standing
