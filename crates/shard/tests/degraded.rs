@@ -54,7 +54,7 @@ fn a_directory_that_appears_later_gets_everything() {
     wait_for("a sidecar that says so", || {
         sidecar(&dir, &id).filter(|file| !file.degraded)
     });
-    let log = writer.end();
+    let log = writer.end_after("into shards again");
     assert!(
         log.contains("degraded_seconds=") && log.contains("since_unix_seconds="),
         "for how long: {log}"
@@ -372,7 +372,7 @@ fn check_continuation(dir: &Path, delete: impl FnOnce(&Path)) {
     assert_eq!(find("level"), Some(&(0.5, 0.0)));
     assert_eq!(find("mode"), Some(&(2.0, 1_700_000_000.0)));
     wait_for("a new sidecar", || sidecar(dir, &new_id));
-    assert!(writer.end().contains("were deleted"));
+    writer.end_after("were deleted");
 }
 
 /// What the descriptors of a process lead to.

@@ -1,11 +1,11 @@
 //! A process of its own with a writer in it, driven line by line.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use metricsd_shard::{Create, FileKind, GaugeMode, ProcessInfo, Series, Writer, WriterStatus};
@@ -20,7 +20,9 @@ pub(crate) struct Scripted {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    log: Option<JoinHandle<String>>,
+    log: Arc<Mutex<String>>,
+    /// Fills the log until the child closes it.
+    listener: Option<JoinHandle<()>>,
     /// Ends a child that does not answer.
     done: Arc<AtomicBool>,
 }
@@ -37,14 +39,18 @@ impl Scripted {
 
     pub(crate) fn from_command(mut command: Command) -> Scripted {
         let mut child = command.spawn().unwrap();
-        let mut stderr = child.stderr.take().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let log = Arc::new(Mutex::new(String::new()));
+        let heard = Arc::clone(&log);
         let mut scripted = Scripted {
             input: child.stdin.take().unwrap(),
             output: BufReader::new(child.stdout.take().unwrap()),
-            log: Some(std::thread::spawn(move || {
-                let mut log = String::new();
-                stderr.read_to_string(&mut log).unwrap();
-                log
+            log,
+            listener: Some(std::thread::spawn(move || {
+                for line in stderr.lines() {
+                    let line = line.unwrap();
+                    heard.lock().unwrap().push_str(&format!("{line}\n"));
+                }
             })),
             done: Arc::new(AtomicBool::new(false)),
             child,
@@ -106,7 +112,16 @@ impl Scripted {
         writeln!(self.input, "end").unwrap();
         let status: ExitStatus = self.child.wait().unwrap();
         assert!(status.success(), "the child ended: {status}");
-        self.log.take().unwrap().join().unwrap()
+        self.listener.take().unwrap().join().unwrap();
+        std::mem::take(&mut *self.log.lock().unwrap())
+    }
+
+    /// Ends the child once it has logged this. A thread that logs may not have come to it when others see what it is about.
+    pub(crate) fn end_after(self, words: &str) -> String {
+        wait_for("the log", || {
+            self.log.lock().unwrap().contains(words).then_some(())
+        });
+        self.end()
     }
 }
 
