@@ -38,16 +38,17 @@ const KILL_AFTER_STEPS: f64 = 2500.0;
 const RETIREMENT_TIME_MAX: Duration = Duration::from_secs(60);
 const STEPS: &str = "shadow_session_steps_total";
 
-/// Runs the demo.
-///
-/// # Errors
-/// When something cannot be built or started, or a claim does not hold.
-pub fn run(ending: Ending) -> Result<()> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))
-            .context("watching for Ctrl-C")?;
-    }
+/// Where the programs come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Programs {
+    /// They are built first.
+    Build,
+    /// They lie beside this one: the tests have built them, with other features of some dependencies, so that building them here
+    /// would build half of everything again.
+    AsBuilt,
+}
+
+fn build() -> Result<()> {
     headline("building (the first time takes some minutes)")?;
     workspace::run(&mut workspace::cargo(&[
         "build",
@@ -59,7 +60,22 @@ pub fn run(ending: Ending) -> Result<()> {
         "shadow-session",
         "--package",
         "sentinel",
-    ]))?;
+    ]))
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// When something cannot be built or started, or a claim does not hold.
+pub fn run(ending: Ending, programs: Programs) -> Result<()> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))
+            .context("watching for Ctrl-C")?;
+    }
+    if programs == Programs::Build {
+        build()?;
+    }
     let stage = Stage::prepare()?;
 
     headline("metricsd owns the port; sessions never bind one")?;

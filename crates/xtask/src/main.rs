@@ -4,13 +4,15 @@
 use std::process::ExitCode;
 
 use xtask::child;
+use xtask::demo::{Ending, Programs};
 use xtask::terminal::{OutputError, complain, say};
 
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
   demo  [--once]    build, start metricsd, run paper sessions over recorded candles, kill one with -9, show that no count is lost;
-                    stays up until Ctrl-C, --once ends by itself (exit 0 when every check held, else 1)
+                    stays up until Ctrl-C, --once ends by itself (exit 0 when every check held, else 1); --once --built takes the
+                    programs that lie beside xtask
   test  [--long]    install what the tests need, then format, lints, unit, doc, differential, end-to-end and model tests;
                     --long runs the storms at full length
   bench             measure the scrape side by side with Python's prometheus_client, and the session loop; writes target/bench/report.md";
@@ -34,8 +36,9 @@ fn main() -> ExitCode {
     }
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
-        ["demo"] => xtask::demo::run(xtask::demo::Ending::OnInterrupt),
-        ["demo", "--once"] => xtask::demo::run(xtask::demo::Ending::ByItself),
+        ["demo"] => xtask::demo::run(Ending::OnInterrupt, Programs::Build),
+        ["demo", "--once"] => xtask::demo::run(Ending::ByItself, Programs::Build),
+        ["demo", "--once", "--built"] => xtask::demo::run(Ending::ByItself, Programs::AsBuilt),
         ["test"] => xtask::test::run(xtask::test::Length::Short),
         ["test", "--long"] => xtask::test::run(xtask::test::Length::Long),
         ["bench"] => xtask::bench::run(),

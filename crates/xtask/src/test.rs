@@ -130,7 +130,8 @@ fn stages(length: Length) -> Vec<(&'static str, Command)> {
         .env("RUSTFLAGS", "--cfg loom")
         .env("CARGO_TARGET_DIR", loom_target);
     let mut demo = Command::new(std::env::current_exe().unwrap_or_else(|_| "xtask".into()));
-    demo.args(["demo", "--once"]).current_dir(workspace::root());
+    demo.args(["demo", "--once", "--built"])
+        .current_dir(workspace::root());
     vec![
         ("format", workspace::cargo(&["fmt", "--all", "--check"])),
         (

@@ -1,8 +1,8 @@
 //! `metricsd doctor`: finds what is wrong around the daemon and says what to do about it. `docs/doctor.md` has every check.
 //!
-//! Facts are gathered first ([`survey`] of the directory, [`processes`] from procfs, the state), then each group of checks judges
-//! them: [`ground`] and [`access`] the directory, [`content`] the shards, [`company`] and [`wiring`] other processes, [`cleanup`] what
-//! deletes, [`limits`], [`clock`], [`state`] and what went from it ([`deleted`]).
+//! Facts are gathered first (`survey` of the directory, `processes` from procfs, the state), then each group of checks judges
+//! them: `ground` and `access` the directory, `content` the shards, `company` and `wiring` other processes, `cleanup` what
+//! deletes, `limits`, `clock`, `state` and what went from it (`deleted`).
 //!
 //! Invariant: nothing is changed. No lease is taken, no lock asked for, nothing in the shard directory opened for writing; what
 //! cannot be looked at is said to be so and never passes. Work is bounded whatever the directory holds.

@@ -1,7 +1,7 @@
 //! `metricsd verify totals`: what the daemon serves against what the files say.
 //!
 //! Files, scrape, files again: what only grows must lie between the two readings, what holds still must be the same. The readings
-//! are made without the daemon's merge (see [`super::naive`]). Invariant: what cannot be compared is counted and named, never
+//! are made without the daemon's merge (see `naive`). Invariant: what cannot be compared is counted and named, never
 //! passed over. Must not open anything for writing.
 
 use std::path::Path;

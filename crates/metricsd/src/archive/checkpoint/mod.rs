@@ -47,7 +47,7 @@ pub(super) fn write<S: Storage>(
     write_as(storage, state, sequence, &checkpoint_name(sequence))
 }
 
-/// As [`write`], under any name.
+/// As [`write()`], under any name.
 pub(super) fn write_as<S: Storage>(
     storage: &S,
     state: &State,

@@ -1,6 +1,6 @@
 //! The requests of a verification: small, bounded, and written down.
 //!
-//! Invariant: an answer comes within [`TIME_MAX`] or is none, takes at most [`BODY_LEN_MAX_BYTES`], goes through no proxy and follows no
+//! Invariant: an answer comes within `TIME_MAX` or is none, takes at most `BODY_LEN_MAX_BYTES`, goes through no proxy and follows no
 //! redirection: it is the answer of the address that was asked.
 
 use std::time::{Duration, Instant};
