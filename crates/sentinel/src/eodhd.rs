@@ -69,17 +69,27 @@ impl Eodhd {
             body_max: BODY_MAX,
         };
         let body = self.client.call(request, deadline)?;
-        let rows = parse(&body).and_then(|rows| {
-            check_interval(&rows, self.interval)?;
-            Ok(rows)
-        });
-        rows.map_err(|error| {
-            let code = match error {
-                ParseError::Empty => ErrorCode::EmptyResponse,
-                _ => ErrorCode::Malformed,
-            };
-            // The response may say back what it was asked.
-            CallError::new(code, &token.hidden_in(&error.to_string()))
-        })
+        self.read(&body)
+            .map_err(|error| self.refused(&error, &body, token))
+    }
+
+    fn read(&self, body: &[u8]) -> Result<Vec<RawBar>, ParseError> {
+        let rows = parse(body)?;
+        check_interval(&rows, self.interval)?;
+        Ok(rows)
+    }
+
+    /// The failure that an unusable response is. It may say back what it was asked, and the error shows how it begins: the token is taken
+    /// out of the response itself, since half a token at the end of an excerpt would not be recognised any more.
+    fn refused(&self, error: &ParseError, body: &[u8], token: &Secret) -> CallError {
+        let code = match error {
+            ParseError::Empty => ErrorCode::EmptyResponse,
+            _ => ErrorCode::Malformed,
+        };
+        let hidden = token.hidden_in(&String::from_utf8_lossy(body));
+        match self.read(hidden.as_bytes()) {
+            Err(error) => CallError::new(code, &error.to_string()),
+            Ok(_) => CallError::new(code, "the response is malformed: it is not UTF-8"),
+        }
     }
 }

@@ -147,6 +147,23 @@ fn what_the_feed_refuses_or_garbles_is_typed() {
 }
 
 #[test]
+fn no_part_of_the_token_is_shown_wherever_the_text_of_an_error_is_cut() {
+    let token = "5f3c9a71.20485163";
+    let server = feed(NOW);
+    let eodhd = Eodhd::new(&server.url(), "EURUSD", Timeframe::H1, Secret::new(token));
+    // The beginning of a response is shown up to 120 characters, an error of a call up to 200, the page of an error up to 1024 bytes.
+    for pad in (90..125).chain(170..200).chain(1_000..1_030) {
+        server.set_fault(Some(Fault::Body(format!(
+            "<{}{token} not known",
+            "x".repeat(pad)
+        ))));
+        let error = eodhd.fetch(None, NOW, soon()).expect_err("no rows");
+        assert_eq!(error.code, ErrorCode::Malformed);
+        assert!(!error.detail.contains("5f3c"), "{pad}: {}", error.detail);
+    }
+}
+
+#[test]
 fn each_kind_of_bad_row_is_counted_once_and_the_other_bars_are_used() {
     for (fault, expected, kept) in [
         (RowFault::Stale(3), None, 200),

@@ -109,7 +109,7 @@ fn exchange(agent: &ureq::Agent, request: &Request, deadline: Instant) -> Result
     let body = read(response.body_mut(), kept, deadline);
     if !(200..=299).contains(&status) {
         // What could be read of the page of an error is enough.
-        let body = body.unwrap_or_else(|unread| unread.so_far);
+        let body = body.unwrap_or_else(|unread| reply::whole_words(unread.so_far));
         return Err(Failure {
             retry_after,
             ..reply::refusal(status, &body)

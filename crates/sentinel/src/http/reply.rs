@@ -54,6 +54,13 @@ fn message(body: &str) -> String {
     body[..cut].to_owned()
 }
 
+/// A page that was not read to its end, without its last word: it may be half a secret, which nobody would recognise.
+pub(super) fn whole_words(mut page: Vec<u8>) -> Vec<u8> {
+    let last = page.iter().rposition(u8::is_ascii_whitespace);
+    page.truncate(last.unwrap_or(0));
+    page
+}
+
 /// `Retry-After`: seconds, or a date, which is compared with the `Date` of the same answer and only without that with our clock.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
@@ -107,6 +114,15 @@ mod tests {
             let found = super::retry_after(&headers).map(|wait| wait.as_secs());
             assert_eq!(found, expected, "{retry_after} {date:?}");
         }
+    }
+
+    #[test]
+    fn half_a_word_at_the_end_of_a_page_that_broke_off_is_not_shown() {
+        assert_eq!(
+            whole_words(b"no such token: tok-12".to_vec()),
+            b"no such token:"
+        );
+        assert_eq!(whole_words(b"api_token=tok-12".to_vec()), b"");
     }
 
     #[test]
