@@ -128,9 +128,15 @@ pub(super) fn refused(place: Place, found: String, accepted: &str) -> ConfigErro
     }
 }
 
-/// What a message shows of a value: whoever wrote it knows the rest.
+/// What a message shows of a value: whoever wrote it knows the rest. Nothing of one with a user or a query, where a password or a token
+/// would be.
 fn cut(text: &str) -> String {
     const FOUND_LEN_MAX_CHARS: usize = 60;
+    let may_hold_a_secret =
+        text.contains('@') || (text.contains("://") && text.contains(['?', '#']));
+    if may_hold_a_secret {
+        return "***".to_owned();
+    }
     match text.char_indices().nth(FOUND_LEN_MAX_CHARS) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),

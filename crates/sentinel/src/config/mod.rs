@@ -34,6 +34,9 @@ pub const DEFAULT_PATH: &str = "config/sentinel.toml";
 /// The token's variable.
 pub const TOKEN_VARIABLE: &str = "EODHD_API_TOKEN";
 
+/// Longest budget of a call: with a longer one a loop that hangs would look like one that waits.
+const BUDGET_MAX: Duration = Duration::from_secs(60);
+
 /// Who predicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelChoice {
@@ -121,8 +124,11 @@ impl Config {
     pub fn load(cli: &Cli, environment: Environment<'_>) -> Result<Config, LoadError> {
         let file = match &cli.config_file {
             Some(path) => ConfigFile::read(path)?,
-            None if Path::new(DEFAULT_PATH).exists() => ConfigFile::read(Path::new(DEFAULT_PATH))?,
-            None => ConfigFile::default(),
+            None => match Path::new(DEFAULT_PATH).try_exists() {
+                Ok(false) => ConfigFile::default(),
+                // One that cannot be looked at is an error, not a reason to run on other settings than the operator's.
+                Ok(true) | Err(_) => ConfigFile::read(Path::new(DEFAULT_PATH))?,
+            },
         };
         Config::resolve(cli, &file, environment)
     }
@@ -136,6 +142,8 @@ impl Config {
         let keys = &file.keys;
         let seconds = "a duration above 0 in quotes, as \"500ms\" or \"10s\"";
         let nonzero = |text: &str| duration::parse(text).filter(|time| !time.is_zero());
+        let budget = "a duration from 1ms to 60s in quotes, as \"500ms\" or \"10s\"";
+        let within = |text: &str| nonzero(text).filter(|time| *time <= BUDGET_MAX);
         let interval = layers
             .setting("market.interval", "1h")
             .key(&keys.market.interval)
@@ -190,7 +198,7 @@ impl Config {
             fetch_timeout: layers
                 .setting("market.timeout", "10s")
                 .key(&keys.market.timeout)
-                .resolve(seconds, nonzero)?,
+                .resolve(budget, within)?,
             hub_host: layers
                 .setting("hub.host", "127.0.0.1")
                 .flag("--hub-host", cli.hub_host.as_deref())
@@ -206,7 +214,7 @@ impl Config {
             predict_timeout: layers
                 .setting("hub.timeout", "1s")
                 .key(&keys.hub.timeout)
-                .resolve(seconds, nonzero)?,
+                .resolve(budget, within)?,
             model: layers
                 .setting("hub.model", "hub")
                 .flag("--model", cli.model.as_deref())
@@ -399,6 +407,9 @@ fn parse_url(text: &str) -> Option<String> {
     is_plain.then(|| text.trim_end_matches('/').to_owned())
 }
 
+/// Not port 0: a port that is another one at each start is one that no scraper finds.
 fn parse_listen(text: &str) -> Option<SocketAddr> {
-    text.parse().ok()
+    text.parse()
+        .ok()
+        .filter(|address: &SocketAddr| address.port() != 0)
 }

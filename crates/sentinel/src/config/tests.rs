@@ -74,6 +74,121 @@ fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
     assert_eq!(listen(&config), "127.0.0.1:8000");
 }
 
+/// Key, its value in the file, its variable, its flag.
+type Setting = (
+    &'static str,
+    &'static str,
+    Option<(&'static str, &'static str)>,
+    Option<(&'static str, &'static str)>,
+);
+
+#[test]
+fn every_setting_has_the_same_precedence_and_a_blank_variable_is_none() {
+    let settings: &[Setting] = &[
+        (
+            "market.base_url",
+            "\"http://f/api\"",
+            Some(("EODHD_BASE_URL", "http://v/api")),
+            None,
+        ),
+        (
+            "market.symbol",
+            "\"FILE\"",
+            None,
+            Some(("--symbol", "FLAG")),
+        ),
+        ("market.interval", "\"5m\"", None, None),
+        (
+            "market.calendar",
+            "\"fx\"",
+            Some(("SENTINEL_CALENDAR", "always")),
+            None,
+        ),
+        ("market.lookback_bars", "300", None, None),
+        ("market.stale_after", "\"3h\"", None, None),
+        ("market.timeout", "\"9s\"", None, None),
+        (
+            "hub.host",
+            "\"f\"",
+            Some(("HUB_HOST", "v")),
+            Some(("--hub-host", "c")),
+        ),
+        (
+            "hub.port",
+            "1",
+            Some(("HUB_PORT", "2")),
+            Some(("--hub-port", "3")),
+        ),
+        ("hub.timeout", "\"2s\"", None, None),
+        ("hub.model", "\"embedded\"", None, Some(("--model", "hub"))),
+        (
+            "decide.threshold",
+            "0.1",
+            None,
+            Some(("--threshold", "0.3")),
+        ),
+        ("decide.cooldown", "\"30m\"", None, None),
+        ("decide.max_orders_per_day", "5", None, None),
+        (
+            "gateway.host",
+            "\"f\"",
+            Some(("GTW_HOST", "v")),
+            Some(("--gtw-host", "c")),
+        ),
+        (
+            "gateway.port",
+            "1",
+            Some(("GTW_PORT", "2")),
+            Some(("--gtw-port", "3")),
+        ),
+        ("schedule.every", "\"30s\"", None, None),
+        ("schedule.at_second", "7", None, None),
+    ];
+    for (key, in_file, variable, flag) in settings {
+        let (section, name) = key.split_once('.').unwrap();
+        let file = format!("[{section}]\n{name} = {in_file}\n");
+        let shown = |variables: &[(&str, &str)], arguments: &[&str], value: &str, place: &str| {
+            let lines = load(&file, variables, arguments).unwrap().lines();
+            let line = lines
+                .iter()
+                .find(|line| line.starts_with(&format!("[{section}]")));
+            let wanted = format!("{name} = {} ({place})", value.trim_matches('"'));
+            assert!(line.unwrap().contains(&wanted), "{wanted}: {line:?}");
+        };
+        shown(&[], &[], in_file, "line 2");
+        let variables: Vec<(&str, &str)> = variable.iter().copied().collect();
+        if let Some((variable, value)) = variable {
+            shown(&[(variable, " ")], &[], in_file, "line 2");
+            shown(&variables, &[], value, variable);
+        }
+        if let Some((flag, value)) = flag {
+            shown(&variables, &[flag, value], value, flag);
+        }
+        let default = load("", &[], &[]).unwrap().lines().join("\n");
+        assert!(default.contains(&format!("{name} = ")), "{name}");
+    }
+}
+
+#[test]
+fn a_refused_address_is_not_shown_where_it_may_hold_a_secret() {
+    for url in [
+        "http://user:tok-1234@x/api",
+        "https://x/api?api_token=tok-1234",
+        "https://x/api#tok-1234",
+        "tok-1234@x",
+    ] {
+        for (file, variables) in [
+            (String::new(), &[("EODHD_BASE_URL", url)][..]),
+            (format!("[market]\nbase_url = \"{url}\""), &[]),
+            (String::new(), &[("HUB_HOST", url)][..]),
+        ] {
+            let error = load(&file, variables, &[]).unwrap_err();
+            assert!(!error.contains("tok-1234"), "{error}");
+            assert!(error.contains("found `***`, accepted: "), "{error}");
+        }
+    }
+}
+
 /// File, variables, flags, and what the error says.
 type Case = (
     &'static str,
@@ -152,10 +267,22 @@ fn a_wrong_value_names_its_place_and_what_is_accepted_also_where_another_layer_w
             "EODHD_BASE_URL: found `ftp://x`",
         ),
         (
-            "",
-            &[("EODHD_BASE_URL", "http://u:p@x")],
+            "[market]\ntimeout = \"61s\"",
             &[],
-            "without user",
+            &[],
+            "line 2: market.timeout: found `61s`, accepted: a duration from 1ms to 60s",
+        ),
+        (
+            "[hub]\ntimeout = \"0s\"",
+            &[],
+            &[],
+            "line 2: hub.timeout: found `0s`, accepted: a duration from 1ms to 60s",
+        ),
+        (
+            "[telemetry]\nlisten = \"127.0.0.1:0\"",
+            &[],
+            &[],
+            "line 2: telemetry.listen: found `127.0.0.1:0`, accepted: an address and port",
         ),
         (
             "[market]\ninterval = \"2h\"",
