@@ -3,13 +3,14 @@
 //! Invariant: each closed bar is decided on at most once, and nothing that failed, is missing or is too old leads to a signal. A bar whose
 //! prediction failed is tried again at the next tick, as long as it is the newest. No remote is called before the next bar is due.
 
-use std::time::{Duration, Instant};
+mod guarded;
+
+use std::time::Duration;
 
 use market::eodhd::History;
 use market::{Calendar, Timeframe};
 use tracing::{info, warn};
 
-use crate::breaker::{Breaker, State as BreakerState};
 use crate::calls::{NoAnswer, Remotes};
 use crate::clock::{Clock, Now};
 use crate::config::Config;
@@ -22,12 +23,7 @@ use crate::model::{CONFIDENCE_BOUNDS, EmbeddedModel, ModelIdentity, Probabilitie
 use crate::telemetry::{
     BreakerEndpoint, BreakerLabel, Drift, Endpoint, Origin, SkipReason, Stage, Telemetry,
 };
-
-/// Failures in a row after which a remote is left alone.
-const FAILURES_TO_OPEN: u32 = 3;
-
-/// For how long. Two periods of the usual schedule.
-const OPEN_FOR: Duration = Duration::from_secs(120);
+use guarded::Guarded;
 
 /// Who predicts. Chosen at the start; nothing takes the other's place.
 #[derive(Debug)]
@@ -67,6 +63,7 @@ pub struct Cycle {
     stale_after: Duration,
     fetch_timeout: Duration,
     predict_timeout: Duration,
+    lookback_bars: usize,
     history: History,
     /// Unix seconds at which the next bar is due; none before the first.
     next_bar_due: Option<i64>,
@@ -79,57 +76,6 @@ pub struct Cycle {
     drift: Option<Drift>,
     eodhd: Guarded,
     hub: Guarded,
-}
-
-/// A remote's circuit breaker. It also keeps the pause that a server asks for with Retry-After.
-#[derive(Debug)]
-struct Guarded {
-    breaker: Breaker,
-    label: BreakerEndpoint,
-    /// What the breaker's times count from.
-    start: Instant,
-}
-
-impl Guarded {
-    fn new(label: BreakerEndpoint, start: Instant) -> Guarded {
-        Guarded {
-            breaker: Breaker::new(FAILURES_TO_OPEN, OPEN_FOR),
-            label,
-            start,
-        }
-    }
-
-    fn since_start(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.start)
-    }
-
-    /// Whether it may be called; the reason where not.
-    fn check(&mut self, now: Instant) -> Result<(), CallError> {
-        let now = self.since_start(now);
-        if self.breaker.may_call(now) {
-            return Ok(());
-        }
-        let wait = self.breaker.wait(now).as_secs();
-        let detail = format!("not called: the circuit breaker is open for {wait} s more");
-        Err(CallError::new(ErrorCode::BreakerOpen, &detail))
-    }
-
-    fn answered<T>(&mut self, answer: &Result<T, NoAnswer>, now: Instant) {
-        let now = self.since_start(now);
-        match answer {
-            Ok(_) => self.breaker.succeeded(now),
-            Err(NoAnswer::Failed(error)) => self.breaker.failed(now, error.retry_after),
-            Err(NoAnswer::Stopped) => {}
-        }
-    }
-
-    fn state(&self, now: Instant) -> BreakerLabel {
-        match self.breaker.state(self.since_start(now)) {
-            BreakerState::Closed => BreakerLabel::Closed,
-            BreakerState::HalfOpen => BreakerLabel::HalfOpen,
-            BreakerState::Open => BreakerLabel::Open,
-        }
-    }
 }
 
 impl Cycle {
@@ -168,6 +114,7 @@ impl Cycle {
             stale_after: config.stale_after.value,
             fetch_timeout: config.fetch_timeout.value,
             predict_timeout: config.predict_timeout.value,
+            lookback_bars: config.lookback_bars.value,
             history: History::new(interval, calendar, config.lookback_bars.value),
             next_bar_due: None,
             pending: None,
@@ -222,7 +169,17 @@ impl Cycle {
         let features = self.build_features()?;
         let probabilities = self.predict(&features, remotes)?;
         self.decide(bar, probabilities);
+        // Behind the decision, which does not wait for it.
+        self.identify_hub(remotes);
         Ok(())
+    }
+
+    /// The wall clock was set. Which bar is closed was judged by it, so none of the bars is trusted any more: all are asked for again at the
+    /// next tick. What was decided on stays decided on.
+    pub fn clock_was_set(&mut self) {
+        self.history = History::new(self.interval, self.calendar, self.lookback_bars);
+        self.next_bar_due = None;
+        self.pending = None;
     }
 
     fn is_bar_due(&self, now: Now) -> bool {
@@ -356,7 +313,6 @@ impl Cycle {
                     self.telemetry.record_stability_index(index);
                 }
                 self.succeeded(Stage::Predict, end);
-                self.identify_hub(remotes);
                 Ok(probabilities)
             }
             Err(NoAnswer::Stopped) => Err(Undecided::Stopped),
@@ -440,9 +396,9 @@ impl Cycle {
         let mut open = Vec::new();
         for guarded in [&self.eodhd, &self.hub] {
             let state = guarded.state(now.monotonic);
-            self.telemetry.record_breaker(guarded.label, state);
+            self.telemetry.record_breaker(guarded.label(), state);
             if state == BreakerLabel::Open {
-                open.push(guarded.label.as_str());
+                open.push(guarded.label().as_str());
             }
         }
         self.health.set_open_breakers(open);

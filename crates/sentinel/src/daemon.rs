@@ -86,6 +86,7 @@ pub fn run(config: &Config, stop: &Stop) {
             );
             health.clock_stepped(seconds);
             schedule.realign(now);
+            cycle.clock_was_set();
         }
         let wait = schedule.until_due(now);
         if !wait.is_zero() {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::clock::{Clock, Now};
 use crate::decide::TradingState;
-use crate::telemetry::{GRACE, Stage};
+use crate::telemetry::Stage;
 
 /// The stages that a dry run has, in their order.
 const STAGES: [Stage; 4] = [Stage::Fetch, Stage::Features, Stage::Predict, Stage::Decide];
@@ -190,10 +190,7 @@ impl Health {
                 .iter()
                 .map(|endpoint| format!("the circuit breaker in front of {endpoint} is open")),
         );
-        let age = now
-            .monotonic
-            .saturating_duration_since(self.0.start.monotonic);
-        if state.stages[2].last_success.is_none() && age > GRACE {
+        if state.stages[2].last_success.is_none() && state.last_cycle.is_some() {
             why.push("no prediction since the start".to_owned());
         }
         if state.stale_from.is_some_and(|from| now.unix > from as f64) {
@@ -285,10 +282,10 @@ mod tests {
     }
 
     #[test]
-    fn without_a_prediction_after_the_grace_it_is_not_ok_although_nothing_failed() {
+    fn without_a_prediction_it_is_not_ok_although_nothing_failed() {
         let clock = Clock::driven(1e9);
         let health = Health::new(clock.clone(), Duration::from_secs(180), "hub");
-        clock.advance(GRACE + Duration::from_secs(1));
+        health.succeeded(Stage::Fetch, clock.now().unix);
         health.cycle_completed(clock.now());
         let report = health.report();
         assert_eq!(report.status, Status::Degraded);

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 /// From a signal to the end of the process; a supervisor expects about that.
 const END_TIME_MAX: Duration = Duration::from_millis(900);
 
-/// SIGINT and SIGTERM, caught and kept until [`Stop::on_signals`] takes them up.
+/// SIGINT, SIGTERM and SIGHUP, caught and kept until [`Stop::on_signals`] takes them up.
 #[derive(Debug)]
 pub struct CaughtSignals(Signals);
 
@@ -24,7 +24,7 @@ impl CaughtSignals {
     /// # Errors
     /// The handlers cannot be set up.
     pub fn catch() -> io::Result<CaughtSignals> {
-        Signals::new([SIGINT, SIGTERM]).map(CaughtSignals)
+        Signals::new([SIGINT, SIGTERM, SIGHUP]).map(CaughtSignals)
     }
 }
 
@@ -42,7 +42,7 @@ struct Bell {
 
 impl Stop {
     /// A stop that SIGINT and SIGTERM request, also those that came since they were caught. A process that has not ended by itself
-    /// 900 ms later ends with status 1, and a second signal ends it as if nobody handled signals.
+    /// 900 ms later ends with status 1, and a second signal ends it as if nobody handled signals. SIGHUP is logged and ends nothing.
     ///
     /// # Errors
     /// Their thread cannot be started.
@@ -53,6 +53,11 @@ impl Stop {
             .name("signals".to_owned())
             .spawn(move || {
                 for signal in signals.forever() {
+                    // Taken, so that a terminal that closes, or whoever rotates logs, does not end the daemon.
+                    if signal == SIGHUP {
+                        tracing::info!("SIGHUP: the configuration is read at start only");
+                        continue;
+                    }
                     if requested.is_requested() {
                         let _ = signal_hook::low_level::emulate_default_handler(signal);
                     }

@@ -169,10 +169,11 @@ impl Source {
             return refusal(422, "Unprocessable: from or to");
         };
         let mut rows = self.rows(step, from, to.min(now));
+        if !self.forming {
+            rows.retain(|row| row.open_time + step <= now);
+        }
         if let Some(fault) = fault {
             rows = spoil(rows, fault, step, now);
-        } else if !self.forming {
-            rows.retain(|row| row.open_time + step <= now);
         }
         Answer {
             status: 200,

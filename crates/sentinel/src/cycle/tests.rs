@@ -1,6 +1,7 @@
 //! Cycles on a clock that the test drives, with remotes that do what the test says.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use market::Bar;
 use market::eodhd::RawBar;
@@ -22,6 +23,8 @@ struct Scripted {
     predictions: VecDeque<ErrorCode>,
     /// Newest bars that the feed does not have.
     behind: i64,
+    /// Hours that the feed's own clock is behind the program's.
+    clock_behind: i64,
 }
 
 impl Remotes for Scripted {
@@ -32,9 +35,13 @@ impl Remotes for Scripted {
         if let Some(code) = self.fetches.pop_front() {
             return Err(NoAnswer::Failed(CallError::new(code, "scripted")));
         }
-        let last = to.div_euclid(3_600) - self.behind;
+        let last = to.div_euclid(3_600) - self.behind - self.clock_behind;
         let bar = |hour: i64| {
-            let close = 1.0 + (hour % 7) as f64 / 100.0;
+            let mut close = 1.0 + (hour % 7) as f64 / 100.0;
+            if hour == last {
+                // It is forming.
+                close += 0.001;
+            }
             let bar = Bar {
                 open_time: hour * 3_600,
                 open: close,
@@ -63,6 +70,7 @@ impl Remotes for Scripted {
     }
 
     fn identify(&mut self, _: Instant) -> Result<ModelIdentity, NoAnswer> {
+        self.clock.advance(Duration::from_millis(900));
         Ok(ModelIdentity {
             model: "mlflow".to_owned(),
             version: "9.9".to_owned(),
@@ -99,6 +107,7 @@ impl World {
             predicted: 0,
             predictions: VecDeque::new(),
             behind: 0,
+            clock_behind: 0,
         };
         World {
             clock,
@@ -289,4 +298,54 @@ fn a_failed_fetch_fails_the_cycle_and_asks_the_model_nothing() {
     assert_eq!(world.remotes.predicted, 0);
     world.run_each_minute(1);
     assert_eq!(world.signals(), 1.0);
+}
+
+#[test]
+fn the_decision_does_not_wait_for_the_name_of_the_model() {
+    let mut world = World::new(START);
+    world.run();
+    let decided = "sentinel_stage_last_success_timestamp_seconds{stage=\"decide\"}";
+    // A fetch and a prediction after the start; the question for the name takes longer than both.
+    assert!((world.value(decided) - START - 0.15).abs() < 1e-3);
+    assert!((world.value("sentinel_last_cycle_timestamp_unix") - START - 1.05).abs() < 1e-3);
+}
+
+#[test]
+fn bars_that_a_wrong_clock_took_for_closed_are_asked_for_again_once_it_is_set() {
+    // The clock is an hour ahead: what is forming looks closed, and nothing in the response tells.
+    let mut world = World::new(START + 3_600.0);
+    world.remotes.clock_behind = 1;
+    world.run();
+    let forming = world.cycle.history.bars().last().copied().unwrap();
+    world.clock.step_wall(-3_600.0);
+    world.remotes.clock_behind = 0;
+    world.cycle.clock_was_set();
+    world.run();
+    assert_eq!(world.remotes.fetched_from.len(), 2);
+    let newest = world.cycle.history.newest_open_time();
+    assert!(newest < Some(forming.open_time), "{newest:?}");
+    // It closes, comes with its real prices, and is not decided on a second time.
+    let decided = world.signals();
+    world.run_each_minute(61);
+    let bars = world.cycle.history.bars();
+    let closed = bars.iter().find(|bar| bar.open_time == forming.open_time);
+    assert_ne!(closed.unwrap().close, forming.close);
+    assert!(
+        world.value("sentinel_last_bar_timestamp_seconds{source=\"eodhd\"}")
+            >= forming.open_time as f64
+    );
+    assert_eq!(world.signals(), decided);
+}
+
+#[test]
+fn while_the_breaker_is_open_the_health_still_tells_the_cause() {
+    let mut world = World::new(START);
+    world.remotes.fetches = std::iter::repeat_n(ErrorCode::Http5xx, 3).collect();
+    world.run();
+    world.run_each_minute(3);
+    let why = world.health.report().why.join("\n");
+    assert!(
+        why.contains("breaker_open") && why.contains("http_5xx: scripted"),
+        "{why}"
+    );
 }

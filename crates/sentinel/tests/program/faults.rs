@@ -1,11 +1,14 @@
 //! Every fault on every link: the loop goes on, nothing becomes a signal, and both pages say what is wrong.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
 use stand_in::{Fault, RowFault};
 
-use crate::daemon::{Daemon, Start, eodhd, frozen_eodhd, mlflow};
+use crate::daemon::{Daemon, Start, TOKEN, eodhd, feed_at, frozen_eodhd, mlflow, now};
 
 /// What HTTP can do wrong, and the code that each is counted under.
 fn transport_faults() -> Vec<(Fault, &'static str)> {
@@ -16,7 +19,14 @@ fn transport_faults() -> Vec<(Fault, &'static str)> {
         (Fault::SlowDrip(Duration::from_millis(20)), "timeout"),
         (Fault::SlowHead(Duration::from_millis(20)), "timeout"),
         (Fault::Reset, "connect"),
+        (Fault::ResetInBody, "connect"),
         (Fault::Close, "connect"),
+        (Fault::Truncated, "connect"),
+        (Fault::Garbage, "malformed"),
+        (Fault::EndlessHead, "malformed"),
+        (Fault::BadLength, "malformed"),
+        (Fault::BadChunks, "malformed"),
+        (Fault::Gzip, "malformed"),
         (Fault::Empty, "empty_response"),
         (Fault::Body("<html>".to_owned()), "malformed"),
         (Fault::Body("[1,2".to_owned()), "malformed"),
@@ -140,30 +150,123 @@ fn no_fault_of_the_feed_is_a_signal_or_stops_the_loop_and_each_is_counted() {
     });
 }
 
+/// What is wrong with the rows, the kind that it is counted as, and how many bars before the feed's newest one the newest usable one is.
+const ROWS: [(RowFault, &str, i64); 8] = [
+    (RowFault::Null, "non_finite", 1),
+    (RowFault::NotANumber, "non_finite", 1),
+    (RowFault::Ohlc, "ohlc_violation", 1),
+    (RowFault::Future, "future_bar", 0),
+    (RowFault::Duplicate, "duplicate", 0),
+    (RowFault::OutOfOrder, "out_of_order", 0),
+    (RowFault::Gap, "gap", 0),
+    (RowFault::Restated, "duplicate", 0),
+];
+
 #[test]
-fn bad_rows_are_counted_by_kind_and_never_used() {
-    let cases = [
-        (RowFault::Null, "non_finite"),
-        (RowFault::NotANumber, "non_finite"),
-        (RowFault::Ohlc, "ohlc_violation"),
-        (RowFault::Future, "future_bar"),
-        (RowFault::Duplicate, "duplicate"),
-        (RowFault::OutOfOrder, "out_of_order"),
-        (RowFault::Gap, "gap"),
-    ];
-    in_parallel(&cases, |(fault, defect)| {
-        let bars = eodhd();
+fn bad_rows_are_counted_once_by_kind_and_no_signal_comes_of_one() {
+    let hub = mlflow();
+    in_parallel(&ROWS, |(fault, defect, behind)| {
+        // A minute behind, so that the next bar is due all the time and the same rows come again with each cycle.
+        let now = now() - 60;
+        let newest = now.div_euclid(60) * 60 - 60;
+        let bars = feed_at(now);
+        if *fault == RowFault::Restated {
+            // As it was before.
+            bars.script([Fault::Nothing]);
+        }
         bars.set_fault(Some(Fault::Rows(*fault)));
         let daemon = Daemon::start(&Start {
             eodhd: &bars.url(),
+            hub: Some(hub.address()),
             ..Start::default()
         });
         let sample = format!("sentinel_market_data_defects_total{{defect=\"{defect}\"}}");
         daemon.eventually(&format!("{fault:?}"), |daemon| {
-            (daemon.metrics()?.get(&sample)? >= 1.0).then_some(())
+            let metrics = daemon.metrics()?;
+            (metrics.get(&sample)? >= 1.0 && metrics.signals() >= 1.0).then_some(())
         });
+        let cycles = bars.requests().len();
+        daemon.eventually("the same rows again", |_| {
+            (bars.requests().len() >= cycles + 3).then_some(())
+        });
+        let metrics = daemon.metrics().unwrap();
+        assert_eq!(metrics.get(&sample), Some(1.0), "{fault:?}");
+        // One signal: that of the newest usable bar, and none of another one.
+        assert_eq!(metrics.signals(), 1.0, "{fault:?}\n{}", daemon.log());
+        let used = newest - 60 * behind;
+        let log = daemon.log();
+        let decided: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains(" decided "))
+            .collect();
+        assert_eq!(decided.len(), 1, "{fault:?}: {decided:#?}");
+        assert!(
+            decided[0].contains(&format!("bar={used} ")),
+            "{fault:?}: {used} {decided:#?}"
+        );
+        let last_bar = metrics.get("sentinel_last_bar_timestamp_seconds{source=\"eodhd\"}");
+        assert_eq!(last_bar, Some(used as f64), "{fault:?}");
         daemon.end();
     });
+}
+
+#[test]
+fn a_feed_that_cannot_be_trusted_or_found_is_no_signal_and_its_token_is_not_sent() {
+    // What answers at once and in the clear, whatever it is asked.
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let plain_port = plain.local_addr().unwrap().port();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = heard.clone();
+    // It ends with the test's process.
+    std::thread::spawn(move || {
+        for stream in plain.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut bytes = [0; 4_096];
+            let length = stream.read(&mut bytes).unwrap_or(0);
+            hears.lock().unwrap().extend_from_slice(&bytes[..length]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let strange = stranger();
+    for (url, code) in [
+        (format!("https://127.0.0.1:{plain_port}/api"), "tls"),
+        (format!("https://{strange}/api"), "tls"),
+        ("http://no-such-host.invalid/api".to_owned(), "connect"),
+    ] {
+        let daemon = Daemon::start(&Start {
+            eodhd: &url,
+            ..Start::default()
+        });
+        assert_failing(&daemon, "eodhd", "fetch", code, &Fault::Close);
+        daemon.end();
+    }
+    let heard = String::from_utf8_lossy(&heard.lock().unwrap()).into_owned();
+    assert!(!heard.is_empty() && !heard.contains(TOKEN));
+}
+
+/// A server with a certificate that nobody vouches for. It ends with the test's process.
+fn stranger() -> SocketAddr {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut connection = rustls::ServerConnection::new(config.clone()).unwrap();
+            let mut stream = rustls::Stream::new(&mut connection, &mut stream);
+            let _ = stream.read(&mut [0; 4_096]);
+        }
+    });
+    address
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
+use rustix::process::Signal;
 use stand_in::Fault;
 
 use crate::daemon::{DEADLINE, Daemon, Start, eodhd, free_port, frozen_eodhd, mlflow};
@@ -125,6 +126,29 @@ fn a_signal_ends_it_in_order_also_while_a_call_hangs() {
     });
     daemon.terminate();
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+}
+
+#[test]
+fn sighup_is_logged_and_ends_nothing() {
+    let bars = frozen_eodhd();
+    let daemon = Daemon::start(&Start {
+        eodhd: &bars.url(),
+        ..Start::default()
+    });
+    daemon.after_cycles(1.0);
+    daemon.send(Signal::HUP);
+    daemon.eventually("a word on it", |daemon| {
+        daemon
+            .log()
+            .contains("SIGHUP: the configuration is read at start only")
+            .then_some(())
+    });
+    let cycles = daemon
+        .after_cycles(0.0)
+        .get("sentinel_trading_cycles_total")
+        .unwrap();
+    daemon.after_cycles(cycles + 2.0);
+    daemon.end();
 }
 
 #[test]
