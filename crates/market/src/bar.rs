@@ -21,6 +21,11 @@ pub struct Bar {
 }
 
 impl Bar {
+    /// Open, high, low, close.
+    pub(crate) fn prices(&self) -> [f64; 4] {
+        [self.open, self.high, self.low, self.close]
+    }
+
     /// Checks that it is one: finite, positive, low <= open, close <= high, volume not negative.
     ///
     /// # Errors

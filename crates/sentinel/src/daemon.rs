@@ -16,8 +16,8 @@ use crate::cycle::{Cycle, Ended, Predictor};
 use crate::endpoint::Serving;
 use crate::eodhd::Eodhd;
 use crate::health::Health;
-use crate::model::EmbeddedModel;
 use crate::model::hub::HubModel;
+use crate::model::{EmbeddedModel, SHIPPED_TRAINED_ON};
 use crate::pulse::{BEAT, Pulse, notify};
 use crate::schedule::Schedule;
 use crate::stop::Stop;
@@ -149,6 +149,13 @@ fn log_configuration(config: &Config) {
     );
     for line in config.lines() {
         info!("{line}");
+    }
+    let (symbol, interval) = SHIPPED_TRAINED_ON;
+    let is_at_home = config.symbol.value == symbol && config.interval.value == interval;
+    if config.model.value == ModelChoice::Embedded && !is_at_home {
+        warn!(
+            "the embedded model was trained on {symbol} at {interval}; what it says of other bars means little"
+        );
     }
     if config.token.is_none() {
         warn!(

@@ -9,7 +9,8 @@ use crate::sequence::Defect;
 pub enum BarDefect {
     /// Bars that the calendar expects are missing between two that are there. One hole is one defect, however wide.
     Gap,
-    /// A second bar of the same opening time, in one response, or with other prices in a later one. The first one stands.
+    /// A second bar of the same opening time, in one response, or with other prices in a later one. The first one stands; of two
+    /// in one response with other prices none.
     Duplicate,
     /// It stands behind a later bar in its response, or opens where no bar of this length can open. Not used.
     OutOfOrder,

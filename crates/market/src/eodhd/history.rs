@@ -8,7 +8,7 @@
 //! * The bar that is still forming stands at the end of nearly every response. It is no defect and is not used. One that is not over
 //!   although a later one (not of the future) is there is an [`BarDefect::UnclosedBar`].
 //! * The first version of a bar stands. Another one with other prices in a later response is a [`BarDefect::Duplicate`]: what was decided
-//!   on is not changed afterwards. A volume that changed alone is not counted, because this vendor revises volumes of the newest bar as a rule.
+//!   on is not changed afterwards. Two versions in one response contradict each other, and neither is used until one comes alone. A volume that changed alone is not counted, because this vendor revises volumes of the newest bar as a rule.
 //! * A hole is one [`BarDefect::Gap`], and the bars at both sides are used as neighbours, as a paper session does. The hole is asked for
 //!   again with [`FETCHES_OF_A_HOLE`] fetches in all; bars that come late are filled in, and so is a bar that was unusable before, since
 //!   nothing was decided on it. A row that is there but unusable is a defect of its own and not missing as well.
@@ -138,6 +138,7 @@ impl History {
             let fault = if open_time > horizon {
                 Some(BarDefect::FutureBar)
             } else if !in_response.insert(open_time) {
+                self.withdraw_if_contradicted(row, &mut added);
                 Some(BarDefect::Duplicate)
             } else if open_time < highest || !self.is_on_grid(open_time) {
                 Some(BarDefect::OutOfOrder)
@@ -184,8 +185,7 @@ impl History {
     fn take(&mut self, bar: Bar, added: &mut Vec<i64>, defects: &mut DefectCounts) {
         match self.position(bar.open_time) {
             Ok(at) => {
-                let prices = |bar: &Bar| [bar.open, bar.high, bar.low, bar.close];
-                if prices(&self.bars[at]) != prices(&bar) {
+                if self.bars[at].prices() != bar.prices() {
                     self.report(BarDefect::Duplicate, bar.open_time, defects);
                 }
             }
@@ -194,6 +194,20 @@ impl History {
                 self.unusable.remove(&bar.open_time);
                 added.push(bar.open_time);
             }
+        }
+    }
+
+    /// Takes out a bar that came with this very response, where another row of it says other prices: which of them is meant cannot be known.
+    fn withdraw_if_contradicted(&mut self, row: &RawBar, added: &mut Vec<i64>) {
+        let (Ok(bar), Ok(at)) = (row.bar, self.position(row.open_time)) else {
+            return;
+        };
+        let Some(index) = added.iter().position(|time| *time == row.open_time) else {
+            return;
+        };
+        if self.bars[at].prices() != bar.prices() {
+            self.bars.remove(at);
+            added.swap_remove(index);
         }
     }
 

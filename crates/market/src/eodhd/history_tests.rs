@@ -64,7 +64,7 @@ fn each_fault_of_a_response_is_counted_once_and_again_never() {
     // Now is hour 10, half past: the bar of hour 9 is the newest closed one, that of hour 10 is forming.
     let now = at(10) + 1_800;
     type Case<'a> = (&'a str, Vec<RawBar>, &'a [&'a str], &'a [i64]);
-    let table: [Case<'_>; 15] = [
+    let table: [Case<'_>; 17] = [
         (
             "clean, with the forming bar",
             vec![bar(8), bar(9), bar(10)],
@@ -102,6 +102,18 @@ fn each_fault_of_a_response_is_counted_once_and_again_never() {
             vec![bar(8), bar(8), bar(9)],
             &["duplicate"],
             &[8, 9],
+        ),
+        (
+            "twice with other prices",
+            vec![bar(7), bar(8), bar_of(8, 2.0), bar(8), bar(9)],
+            &["duplicate"],
+            &[7, 9],
+        ),
+        (
+            "the newest twice with other prices",
+            vec![bar(8), bar(9), bar_of(9, 2.0)],
+            &["duplicate"],
+            &[8],
         ),
         (
             "three times is one faulty bar",
@@ -211,6 +223,17 @@ fn the_first_version_of_a_bar_stands_and_new_prices_are_counted_once() {
     let mut revised = bar(10);
     revised.bar = revised.bar.map(|bar| Bar { volume: 5.0, ..bar });
     assert_eq!(history.admit(&[revised], at(11)), Admitted::default());
+}
+
+#[test]
+fn a_bar_of_two_versions_is_used_once_it_comes_alone() {
+    let mut history = history(200);
+    let contradiction = [bar(8), bar(9), bar_of(9, 2.0)];
+    assert_eq!(history.admit(&contradiction, at(10)).new_closed, 1);
+    assert_eq!(history.admit(&contradiction, at(10)).new_closed, 0);
+    let admitted = history.admit(&[bar(8), bar_of(9, 2.0)], at(10));
+    assert_eq!((admitted.new_closed, admitted.defects.total()), (1, 0));
+    assert_eq!(hours(&history), [8, 9]);
 }
 
 #[test]

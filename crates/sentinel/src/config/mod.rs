@@ -149,7 +149,7 @@ impl Config {
             .key(&keys.market.interval)
             .resolve("1m 5m 1h", parse_interval)?;
         let stale_after = layers
-            .setting("market.stale_after", "2h")
+            .setting("market.stale_after", stale_after_default(interval.value))
             .key(&keys.market.stale_after)
             .resolve(seconds, nonzero)?;
         if stale_after.value.as_secs() < interval.value.seconds().unsigned_abs() {
@@ -340,6 +340,16 @@ fn telemetry(cli: &Cli, layers: &Layers<'_>, file: &ConfigFile) -> Result<Settin
     env!("CARGO_PKG_VERSION").clone_into(&mut settings.version);
     "dry-run".clone_into(&mut settings.runs_as);
     Ok(settings)
+}
+
+/// Two intervals, and some minutes where these are short. An age that is right for bars of an hour would let a signal come of a bar of one
+/// minute that is two hours old.
+const fn stale_after_default(interval: Timeframe) -> &'static str {
+    match interval {
+        Timeframe::M1 => "5m",
+        Timeframe::M5 => "10m",
+        _ => "2h",
+    }
 }
 
 fn parse_interval(text: &str) -> Option<Timeframe> {

@@ -74,6 +74,18 @@ fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
     assert_eq!(listen(&config), "127.0.0.1:8000");
 }
 
+#[test]
+fn what_is_stale_follows_the_interval_where_nobody_says_it() {
+    for (interval, stale_after) in [("1m", 300), ("5m", 600), ("1h", 7_200)] {
+        let config = load(&format!("[market]\ninterval = \"{interval}\""), &[], &[]).unwrap();
+        assert_eq!(
+            config.stale_after.value.as_secs(),
+            stale_after,
+            "{interval}"
+        );
+    }
+}
+
 /// Key, its value in the file, its variable, its flag.
 type Setting = (
     &'static str,

@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use market::Timeframe;
+
 use super::embedded_file::{self, EmbeddedModelError};
 use super::{ConfidenceReference, ModelIdentity, Probabilities, ProbabilitiesError};
 use crate::features::Features;
@@ -12,6 +14,9 @@ use crate::features::Features;
 /// The model file that is compiled in, and what it is called in messages.
 const SHIPPED: &str = include_str!("../../model/softmax-eurusd-1h.json");
 const SHIPPED_NAME: &str = "crates/sentinel/model/softmax-eurusd-1h.json";
+
+/// The symbol and the interval of the bars that the compiled-in model was trained on.
+pub const SHIPPED_TRAINED_ON: (&str, Timeframe) = ("EURUSD", Timeframe::H1);
 
 /// A softmax regression: `softmax(coefficients . (features - mean) / scale + intercepts)`, classes sell, hold, buy.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,7 +94,9 @@ mod tests {
     #[test]
     fn the_shipped_model_is_one() {
         let model = EmbeddedModel::shipped();
-        assert_eq!(model.identity().model, "softmax-eurusd-1h");
+        let (symbol, interval) = SHIPPED_TRAINED_ON;
+        let name = format!("softmax-{}-{interval}", symbol.to_lowercase());
+        assert_eq!(model.identity().model, name);
         assert_eq!(model.identity().version, "1");
     }
 

@@ -8,7 +8,7 @@ mod embedded_file;
 pub mod hub;
 
 pub use confidence::{CONFIDENCE_BOUNDS, ConfidenceReference};
-pub use embedded::EmbeddedModel;
+pub use embedded::{EmbeddedModel, SHIPPED_TRAINED_ON};
 pub use embedded_file::EmbeddedModelError;
 
 /// Probabilities of the three classes, each finite and in 0..=1, their sum 1 within [`SUM_TOLERANCE`].

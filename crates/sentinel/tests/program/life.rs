@@ -66,6 +66,11 @@ fn the_embedded_model_needs_no_server_and_says_where_a_prediction_comes_from() {
         (metrics.get("sentinel_prediction_confidence_ratio_count")? >= 1.0).then_some(metrics)
     });
     assert!(metrics.0.contains("origin=\"embedded\""));
+    assert!(
+        daemon
+            .log()
+            .contains("the embedded model was trained on EURUSD at 1h")
+    );
     assert_eq!(
         metrics.get("sentinel_api_calls_total{endpoint=\"hub\"}"),
         Some(0.0)
