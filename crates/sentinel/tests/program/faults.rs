@@ -132,6 +132,21 @@ fn no_fault_of_the_model_server_is_a_signal_or_stops_the_loop_and_each_is_counte
 fn no_fault_of_the_feed_is_a_signal_or_stops_the_loop_and_each_is_counted() {
     let mut faults = transport_faults();
     faults.push((Fault::Rows(RowFault::WithoutTime), "malformed"));
+    for body in [
+        // Bars of five minutes, and of an hour, where bars of a minute were asked for; and times in milliseconds.
+        rows(300, 1, "1.1"),
+        rows(3_600, 1, "1.1"),
+        rows(60, 1_000, "1.1"),
+        "[]".to_owned(),
+        "{\"message\": \"limit reached\"}".to_owned(),
+    ] {
+        let code = if body == "[]" {
+            "empty_response"
+        } else {
+            "malformed"
+        };
+        faults.push((Fault::Body(body), code));
+    }
     let hub = mlflow();
     in_parallel(&faults, |(fault, code)| {
         let bars = eodhd();
@@ -146,6 +161,49 @@ fn no_fault_of_the_feed_is_a_signal_or_stops_the_loop_and_each_is_counted() {
         let metrics = daemon.metrics().unwrap();
         assert!(metrics.get("sentinel_data_fetch_failed_total").unwrap() >= 1.0);
         assert_eq!(metrics.get("sentinel_prediction_requests_total"), Some(0.0));
+        daemon.end();
+    });
+}
+
+/// A response of 250 bars of that many seconds up to now, their times in that many parts of a second, their closes that.
+fn rows(step: i64, parts: i64, close: &str) -> String {
+    let last = now().div_euclid(step) * step;
+    let rows: Vec<String> = (0..250)
+        .rev()
+        .map(|back| {
+            let time = (last - back * step) * parts;
+            format!("{{\"timestamp\":{time},\"open\":1.1,\"high\":1.2,\"low\":1.0,\"close\":{close},\"volume\":1}}")
+        })
+        .collect();
+    format!("[{}]", rows.join(","))
+}
+
+#[test]
+fn a_feed_of_unusable_bars_alone_is_not_ok_although_each_call_succeeds() {
+    let hub = mlflow();
+    let closes = [
+        "null",
+        "\"NaN\"",
+        "\"Infinity\"",
+        "-1.1",
+        "0",
+        "1.3",
+        "true",
+        "[1.1]",
+    ];
+    in_parallel(&closes, |close| {
+        let bars = frozen_eodhd();
+        bars.set_fault(Some(Fault::Body(rows(60, 1, close))));
+        let daemon = Daemon::start(&Start {
+            eodhd: &bars.url(),
+            hub: Some(hub.address()),
+            ..Start::default()
+        });
+        let metrics = daemon.after_cycles(3.0);
+        assert_eq!(metrics.signals(), 0.0, "{close}");
+        assert_eq!(metrics.get("sentinel_prediction_requests_total"), Some(0.0));
+        let health = daemon.health().unwrap();
+        assert_eq!(health["status"], "degraded", "{close}: {health}");
         daemon.end();
     });
 }
