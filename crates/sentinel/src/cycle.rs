@@ -3,7 +3,9 @@
 //! Invariant: each closed bar is decided on at most once, and nothing that failed, is missing or is too old leads to a signal. A bar whose
 //! prediction failed is tried again at the next tick, as long as it is the newest. No remote is called before the next bar is due.
 
+mod fetching;
 mod guarded;
+mod predicting;
 
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ use crate::health::{Failure, Health};
 use crate::http::CallError;
 use crate::model::{CONFIDENCE_BOUNDS, EmbeddedModel, ModelIdentity, Probabilities};
 use crate::telemetry::{
-    BreakerEndpoint, BreakerLabel, Drift, Endpoint, Origin, SkipReason, Stage, Telemetry,
+    BreakerEndpoint, BreakerLabel, Drift, Endpoint, SkipReason, Stage, Telemetry,
 };
 use guarded::Guarded;
 
@@ -182,74 +184,12 @@ impl Cycle {
         self.pending = None;
     }
 
-    fn is_bar_due(&self, now: Now) -> bool {
-        self.next_bar_due.is_none_or(|due| now.unix >= due as f64)
-    }
-
     fn why_nothing(&self, now: Now) -> SkipReason {
         if self.calendar.is_open_at(now.unix_seconds()) {
             SkipReason::NoNewBar
         } else {
             SkipReason::MarketClosed
         }
-    }
-
-    /// Fetch what is new. A failure ends the cycle, also where an older bar waits for its decision: a newer one is due.
-    fn fetch(&mut self, remotes: &mut dyn Remotes) -> Result<(), Undecided> {
-        let now = self.clock.now();
-        let answer = match self.eodhd.check(now.monotonic) {
-            Err(error) => Err(NoAnswer::Failed(error)),
-            Ok(()) => {
-                let to = now.unix_seconds();
-                let from = self.history.fetch_from(to);
-                let deadline = now.monotonic + self.fetch_timeout;
-                let answer = remotes.fetch(from, to, deadline);
-                let end = self.clock.now();
-                if was_called(&answer) {
-                    self.eodhd.answered(&answer, end.monotonic);
-                    self.telemetry.record_call(Endpoint::Eodhd);
-                    self.telemetry
-                        .record_fetch(end.monotonic.saturating_duration_since(now.monotonic));
-                }
-                answer
-            }
-        };
-        let rows = match answer {
-            Ok(rows) => rows,
-            Err(NoAnswer::Stopped) => return Err(Undecided::Stopped),
-            Err(NoAnswer::Failed(error)) => {
-                self.telemetry.record_fetch_failure();
-                self.call_failed(Stage::Fetch, Endpoint::Eodhd, &error);
-                return Err(Undecided::Failed);
-            }
-        };
-        let now = self.clock.now();
-        self.succeeded(Stage::Fetch, now);
-        let admitted = self.history.admit(&rows, now.unix_seconds());
-        self.telemetry.record_defects(&admitted.defects);
-        if admitted.defects.total() > 0 {
-            warn!(defects = ?admitted.defects, "the bars have defects");
-        }
-        if let Some(newest) = self.history.newest_open_time() {
-            self.telemetry.record_last_bar(newest);
-            let step = self.interval.seconds();
-            let due = self
-                .calendar
-                .next_bar_close_after(newest.saturating_add(step), self.interval);
-            self.next_bar_due = Some(due);
-            self.telemetry.record_next_bar_due(due as f64);
-            self.health.set_stale_from(self.stale_from(due));
-            if admitted.new_closed > 0 && self.decider.last_decided() < Some(newest) {
-                self.pending = Some(newest);
-            }
-        }
-        Ok(())
-    }
-
-    /// The newest bar ages from its close on, and only while bars are due: it is as old as the interval when the next one is due.
-    fn stale_from(&self, next_bar_due: i64) -> i64 {
-        let stale_after = i64::try_from(self.stale_after.as_secs()).unwrap_or(i64::MAX);
-        next_bar_due.saturating_add(stale_after - self.interval.seconds())
     }
 
     fn build_features(&mut self) -> Result<Features, Undecided> {
@@ -273,59 +213,6 @@ impl Cycle {
                     FeatureError::Defective { .. } => "defective_bar",
                 };
                 self.failed(Stage::Features, kind, error.to_string());
-                Err(Undecided::Failed)
-            }
-        }
-    }
-
-    fn predict(
-        &mut self,
-        features: &Features,
-        remotes: &mut dyn Remotes,
-    ) -> Result<Probabilities, Undecided> {
-        let begin = self.clock.now();
-        let answer = match &self.predictor {
-            Predictor::Embedded(model) => model.predict(features).map_err(|error| {
-                NoAnswer::Failed(CallError::new(ErrorCode::Malformed, &error.to_string()))
-            }),
-            Predictor::Hub => {
-                if let Err(error) = self.hub.check(begin.monotonic) {
-                    self.call_failed(Stage::Predict, Endpoint::Hub, &error);
-                    return Err(Undecided::Failed);
-                }
-                let deadline = begin.monotonic + self.predict_timeout;
-                let answer = remotes.predict(features, deadline);
-                self.hub.answered(&answer, self.clock.now().monotonic);
-                if was_called(&answer) {
-                    self.telemetry.record_call(Endpoint::Hub);
-                }
-                answer
-            }
-        };
-        let end = self.clock.now();
-        let latency = end.monotonic.saturating_duration_since(begin.monotonic);
-        match answer {
-            Ok(probabilities) => {
-                let confidence = probabilities.to_array().into_iter().fold(0.0, f64::max);
-                self.telemetry.record_prediction(latency, Some(confidence));
-                let index = self.drift.as_mut().and_then(|drift| drift.push(confidence));
-                if let Some(index) = index {
-                    self.telemetry.record_stability_index(index);
-                }
-                self.succeeded(Stage::Predict, end);
-                Ok(probabilities)
-            }
-            Err(NoAnswer::Stopped) => Err(Undecided::Stopped),
-            Err(NoAnswer::Failed(error)) => {
-                self.telemetry.record_prediction(latency, None);
-                // What answers after a failure may be another server.
-                self.is_identified = false;
-                match self.predictor {
-                    Predictor::Hub => self.call_failed(Stage::Predict, Endpoint::Hub, &error),
-                    Predictor::Embedded(_) => {
-                        self.failed(Stage::Predict, error.code.as_str(), error.detail);
-                    }
-                }
                 Err(Undecided::Failed)
             }
         }
@@ -355,41 +242,6 @@ impl Cycle {
             Fate::Suppressed(reason) => format!("signal, not sent: {reason:?}"),
         };
         info!(bar, sell, hold, buy, action = ?decision.action, fate, "decided");
-    }
-
-    /// Ask the model server who it is, after its first answer and after the first one behind a failure. Not to know costs nothing.
-    fn identify_hub(&mut self, remotes: &mut dyn Remotes) {
-        if self.is_identified || !matches!(self.predictor, Predictor::Hub) {
-            return;
-        }
-        self.is_identified = true;
-        let deadline = self.clock.now().monotonic + self.predict_timeout;
-        let answer = remotes.identify(deadline);
-        if was_called(&answer) {
-            self.telemetry.record_call(Endpoint::Hub);
-        }
-        match answer {
-            Ok(identity) => self.record_model(identity),
-            Err(NoAnswer::Failed(error)) => {
-                self.telemetry.record_call_error(Endpoint::Hub, error.code);
-            }
-            Err(NoAnswer::Stopped) => {}
-        }
-    }
-
-    /// Show the model in use in place of the one before.
-    fn record_model(&mut self, now: ModelIdentity) {
-        if self.identity.as_ref() == Some(&now) {
-            return;
-        }
-        let origin = match self.predictor {
-            Predictor::Hub => Origin::Hub,
-            Predictor::Embedded(_) => Origin::Embedded,
-        };
-        self.telemetry
-            .record_model(self.identity.as_ref(), &now, origin);
-        info!(model = now.model, version = now.version, %origin, "model in use");
-        self.identity = Some(now);
     }
 
     fn record_breakers(&self, now: Now) {

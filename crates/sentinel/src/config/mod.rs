@@ -6,6 +6,7 @@
 mod duration;
 mod file;
 mod layers;
+mod parse;
 mod resolved;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,10 @@ use crate::secret::Secret;
 use file::ConfigFile;
 pub use file::{ConfigError, Place, Placed};
 use layers::{Layers, port, whole};
+use parse::{
+    HOST, parse_calendar, parse_host, parse_interval, parse_listen, parse_model, parse_period,
+    parse_ratio, parse_symbol, parse_url, stale_after_default,
+};
 
 /// Read if it exists and no other file was named; relative to the working directory, as all paths here.
 pub const DEFAULT_PATH: &str = "config/sentinel.toml";
@@ -268,8 +273,6 @@ impl Config {
     }
 }
 
-const HOST: &str = "a host name or address, without port";
-
 fn token(layers: &Layers<'_>, file: &ConfigFile) -> Result<Option<Placed<Secret>>, ConfigError> {
     let in_environment = layers.variable(TOKEN_VARIABLE);
     if let Some(value) = in_environment.and_then(|text| Secret::new(text.trim())) {
@@ -340,86 +343,4 @@ fn telemetry(cli: &Cli, layers: &Layers<'_>, file: &ConfigFile) -> Result<Settin
     env!("CARGO_PKG_VERSION").clone_into(&mut settings.version);
     "dry-run".clone_into(&mut settings.runs_as);
     Ok(settings)
-}
-
-/// Two intervals, and some minutes where these are short. An age that is right for bars of an hour would let a signal come of a bar of one
-/// minute that is two hours old.
-const fn stale_after_default(interval: Timeframe) -> &'static str {
-    match interval {
-        Timeframe::M1 => "5m",
-        Timeframe::M5 => "10m",
-        _ => "2h",
-    }
-}
-
-fn parse_interval(text: &str) -> Option<Timeframe> {
-    [Timeframe::M1, Timeframe::M5, Timeframe::H1]
-        .into_iter()
-        .find(|timeframe| timeframe.as_str() == text)
-}
-
-fn parse_calendar(text: &str) -> Option<Calendar> {
-    match text {
-        "fx" => Some(Calendar::Fx),
-        "always" => Some(Calendar::Always),
-        _ => None,
-    }
-}
-
-fn parse_model(text: &str) -> Option<ModelChoice> {
-    [ModelChoice::Hub, ModelChoice::Embedded]
-        .into_iter()
-        .find(|model| model.as_str() == text)
-}
-
-fn parse_period(text: &str) -> Option<i64> {
-    let period = duration::parse(text).filter(|time| time.subsec_nanos() == 0)?;
-    i64::try_from(period.as_secs())
-        .ok()
-        .filter(|seconds| (1..=3_600).contains(seconds))
-}
-
-fn parse_ratio(text: &str) -> Option<f64> {
-    text.trim()
-        .parse()
-        .ok()
-        .filter(|ratio| (0.0..=1.0).contains(ratio))
-}
-
-fn parse_symbol(text: &str) -> Option<String> {
-    let is_symbol = (3..=12).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
-    is_symbol.then(|| text.to_owned())
-}
-
-/// Also in brackets, as IPv6 addresses stand in URLs.
-fn parse_host(text: &str) -> Option<String> {
-    let is_host = !text.is_empty()
-        && text.len() <= 253
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
-    let has_port = text.matches(':').count() == 1;
-    (is_host && !has_port).then(|| text.to_owned())
-}
-
-fn parse_url(text: &str) -> Option<String> {
-    let rest = ["https://", "http://"]
-        .into_iter()
-        .find_map(|scheme| text.strip_prefix(scheme))?;
-    let host = rest.split('/').next().unwrap_or_default();
-    // A user or a query could carry a secret into the log of the configuration.
-    let is_plain = !rest.contains(['@', '?', '#'])
-        && rest.bytes().all(|byte| byte.is_ascii_graphic())
-        && !host.is_empty();
-    is_plain.then(|| text.trim_end_matches('/').to_owned())
-}
-
-/// Not port 0: a port that is another one at each start is one that no scraper finds.
-fn parse_listen(text: &str) -> Option<SocketAddr> {
-    text.parse()
-        .ok()
-        .filter(|address: &SocketAddr| address.port() != 0)
 }
