@@ -39,7 +39,8 @@ impl Eodhd {
     }
 
     /// Asks for the bars that open from `from_unix` to `to_unix` (Unix seconds). Without a beginning: so far back that, weekends and some holes
-    /// taken into account, 200 closed bars come.
+    /// taken into account, 200 closed bars come. Rows that are closed at `to_unix`, which is now by our clock, and were not when the response was
+    /// made, by its own `Date`, are left out.
     ///
     /// # Errors
     /// [`CallError`]; [`ErrorCode::NoApiKey`] without a call.
@@ -68,9 +69,17 @@ impl Eodhd {
             secret: Some(("api_token", token.clone())),
             body_max: BODY_MAX,
         };
-        let body = self.client.call(request, deadline)?;
-        self.read(&body)
-            .map_err(|error| self.refused(&error, &body, token))
+        let answer = self.client.answer(request, deadline)?;
+        let mut rows = self
+            .read(&answer.body)
+            .map_err(|error| self.refused(&error, &answer.body, token))?;
+        // Closed by our clock, but not when the feed (or a cache before it) made the response: our clock is ahead or the response is old, and
+        // the row is the bar as it was forming.
+        if let Some(made_at) = answer.made_at {
+            let closes = |row: &RawBar| row.open_time + self.interval.seconds();
+            rows.retain(|row| closes(row) <= made_at || closes(row) > to_unix);
+        }
+        Ok(rows)
     }
 
     fn read(&self, body: &[u8]) -> Result<Vec<RawBar>, ParseError> {

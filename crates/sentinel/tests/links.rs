@@ -1,7 +1,8 @@
 //! The feed and the model server as they are and with every fault, against the stand-ins: what comes through is closed bars and
 //! probabilities, and everything else is typed and counted.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -101,6 +102,73 @@ fn a_forming_bar_comes_with_other_prices_and_is_taken_when_it_is_closed() {
         }
         assert!(history.newest_open_time() > newest);
         newest = history.newest_open_time();
+    }
+}
+
+/// A feed that answers these rows of an hour (opening times) with that line in its head, once.
+fn feed_with_head(line: String, times: &[i64]) -> String {
+    let rows: Vec<String> = times
+        .iter()
+        .map(|time| {
+            format!(
+                "{{\"timestamp\":{time},\"open\":1,\"high\":1,\"low\":1,\"close\":1,\"volume\":1}}"
+            )
+        })
+        .collect();
+    let body = format!("[{}]", rows.join(","));
+    let listener = TcpListener::bind(LOOPBACK).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let Ok((mut stream, _)) = listener.accept() else {
+            return;
+        };
+        let _ = stream.read(&mut [0; 4_096]);
+        let length = body.len();
+        let _ = write!(
+            stream,
+            "HTTP/1.1 200 OK\r\n{line}Content-Length: {length}\r\n\r\n{body}"
+        );
+    });
+    format!("http://{address}/api")
+}
+
+#[test]
+fn a_bar_that_was_forming_when_the_response_was_made_is_none_whatever_our_clock_says() {
+    // By our clock it is 10:30:10, so the bar of 9 o'clock is closed, and that of 10 o'clock is forming.
+    let times = [8, 9, 10].map(|hour| NOW - 1_810 + (hour - 10) * 3_600);
+    for (line, expected) in [
+        (String::new(), &times[..]),
+        (
+            "Date: Wed, 04 Mar 2026 10:30:09 GMT\r\n".to_owned(),
+            &times[..],
+        ),
+        // The moment of the close.
+        (
+            "Date: Wed, 04 Mar 2026 10:00:00 GMT\r\n".to_owned(),
+            &times[..],
+        ),
+        // Our clock is 31 minutes ahead, or a cache kept the response for so long.
+        (
+            "Date: Wed, 04 Mar 2026 09:59:10 GMT\r\n".to_owned(),
+            &[times[0], times[2]],
+        ),
+        ("Date: yesterday\r\n".to_owned(), &times[..]),
+    ] {
+        let url = feed_with_head(line.clone(), &times);
+        let rows = client(&url, Timeframe::H1).fetch(Some(times[0]), NOW, soon());
+        let found: Vec<i64> = rows
+            .expect("rows")
+            .iter()
+            .map(|row| row.open_time)
+            .collect();
+        assert_eq!(found, expected, "{line}");
+        // What is left is used: the forming one of our clock is not either.
+        let mut history = History::new(Timeframe::H1, Calendar::Fx, 200);
+        let url = feed_with_head(line.clone(), &times);
+        let rows = client(&url, Timeframe::H1).fetch(Some(times[0]), NOW, soon());
+        history.admit(&rows.expect("rows"), NOW);
+        let newest = expected.iter().rev().find(|time| **time + 3_600 <= NOW);
+        assert_eq!(history.newest_open_time().as_ref(), newest, "{line}");
     }
 }
 

@@ -7,7 +7,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
 
 use super::resolver::OnThisThread;
-use super::{CallError, Method, Request, reply};
+use super::{Answer, CallError, Method, Request, reply};
 use crate::error_code::ErrorCode;
 
 /// Most bytes of the head of an answer.
@@ -41,7 +41,7 @@ pub(super) fn attempt(
     agent: &ureq::Agent,
     request: &Request,
     deadline: Instant,
-) -> Result<Vec<u8>, CallError> {
+) -> Result<Answer, CallError> {
     let outcome = exchange(agent, request, deadline);
     outcome.map_err(|mut failure| {
         if let Some((_, secret)) = &request.secret {
@@ -72,7 +72,7 @@ impl Failure {
     }
 }
 
-fn exchange(agent: &ureq::Agent, request: &Request, deadline: Instant) -> Result<Vec<u8>, Failure> {
+fn exchange(agent: &ureq::Agent, request: &Request, deadline: Instant) -> Result<Answer, Failure> {
     let is_tls = request.url.starts_with("https://");
     let mut url = request.url.clone();
     if let Some((name, secret)) = &request.secret {
@@ -102,6 +102,7 @@ fn exchange(agent: &ureq::Agent, request: &Request, deadline: Instant) -> Result
     }
     let status = response.status().as_u16();
     let retry_after = reply::retry_after(response.headers());
+    let made_at = reply::made_at(response.headers());
     let kept = match status {
         200..=299 => request.body_max,
         _ => reply::ERROR_BODY_MAX,
@@ -128,7 +129,7 @@ fn exchange(agent: &ureq::Agent, request: &Request, deadline: Instant) -> Result
             format!("status {status} without content"),
         ));
     }
-    Ok(body)
+    Ok(Answer { body, made_at })
 }
 
 struct Unread {

@@ -100,6 +100,15 @@ pub struct Request {
     pub body_max: usize,
 }
 
+/// A success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Its body, not empty.
+    pub body: Vec<u8>,
+    /// When the remote made it, in Unix seconds by its own clock (`Date`), if it says so.
+    pub made_at: Option<i64>,
+}
+
 /// Makes calls. Cloning shares the certificates and the count of abandoned threads.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -131,6 +140,14 @@ impl Client {
     /// # Errors
     /// [`CallError`], at the deadline at the latest.
     pub fn call(&self, request: Request, deadline: Instant) -> Result<Vec<u8>, CallError> {
+        self.answer(request, deadline).map(|answer| answer.body)
+    }
+
+    /// Makes one call and returns the success.
+    ///
+    /// # Errors
+    /// [`CallError`], at the deadline at the latest.
+    pub fn answer(&self, request: Request, deadline: Instant) -> Result<Answer, CallError> {
         if deadline <= Instant::now() {
             return Err(CallError::new(
                 ErrorCode::Timeout,
