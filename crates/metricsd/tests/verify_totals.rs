@@ -262,6 +262,41 @@ fn totals_agree_while_writers_count_on_and_the_daemon_retires_others() {
 }
 
 #[test]
+fn a_sum_of_gains_and_losses_that_moves_all_the_time_is_no_false_alarm() {
+    let place = Place::new();
+    let daemon = place.daemon("off");
+    let sum = key("pnl", "pnl_sum", &[]);
+    let file = write_shard(&place.shards, "summary_1.db", &[(sum.clone(), 2e6)]);
+    // Behind the header and the key, before the timestamp.
+    let first = metricsd_shard::encode_entry(sum.encode().as_bytes(), 0.0, 0.0);
+    let at = (metricsd_shard::HEADER_LEN_BYTES + first.len() - 16) as u64;
+    let stops = Arc::new(AtomicBool::new(false));
+    let writer = {
+        let stops = Arc::clone(&stops);
+        std::thread::spawn(move || {
+            let file = fs::OpenOptions::new().write(true).open(file).unwrap();
+            let mut steps = 0_u64;
+            while !stops.load(Ordering::SeqCst) {
+                steps += 1;
+                let sum = 1e6 * (steps as f64).sin() + 2e6;
+                std::os::unix::fs::FileExt::write_all_at(&file, &sum.to_le_bytes(), at).unwrap();
+            }
+        })
+    };
+    for _ in 0..20 {
+        place.agrees(&daemon);
+    }
+    stops.store(true, Ordering::SeqCst);
+    writer.join().unwrap();
+    // It stands still, and a wrong one is found.
+    let page = daemon.scrape();
+    let sum = common::value_of(&page, "pnl_sum").unwrap();
+    let wrong = Fake::serving(edited(&page, "pnl_sum ", "pnl_sum 1"));
+    assert!(sum > 0.0);
+    assert_eq!(place.prove(&wrong.url, &[]).failed(), ["totals_equal"]);
+}
+
+#[test]
 fn totals_of_python_agree_too() {
     let Some(python) = common::python("totals_of_python_agree_too") else {
         return;

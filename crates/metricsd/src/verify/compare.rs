@@ -25,8 +25,11 @@ pub struct Counts {
     pub moving: usize,
     /// Not compared: the writer set them back between the readings.
     pub went_back: usize,
-    /// Not compared: gauges that depend on who lives, which takes leases to know.
+    /// Not compared: gauges that depend on who lives, which takes leases to know, and what moves in files that only the daemon
+    /// holds open.
     pub depend_on_liveness: usize,
+    /// Not served, and need not be: came or went between the readings, or gauges that may be hidden.
+    pub may_be_absent: usize,
     /// Not served, because there are more series than the limits allow.
     pub beyond_limit: usize,
 }
@@ -56,9 +59,20 @@ pub struct Difference {
     pub scraped: Option<String>,
     /// Recomputed after the scrape.
     pub after: Option<String>,
-    /// It moves both ways, so that one difference alone may be a coincidence.
+    /// It may be a coincidence, unless it differs in this way whenever it is looked at.
     #[serde(skip)]
-    pub(super) may_be_chance: bool,
+    pub(super) chance: Option<Chance>,
+}
+
+/// How something differs that moves both ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Chance {
+    /// From a value that stood still, as far as two readings tell.
+    Still,
+    /// It is less than both readings.
+    Below,
+    /// It is more than both readings, or no number.
+    Above,
 }
 
 /// What came of it.
@@ -95,12 +109,15 @@ pub(super) fn compare(
                     false => Err(DifferenceKind::Missing),
                 }
             }
-            // It came or went between the readings, or may be absent.
-            (_, None, _) => continue,
+            (_, None, _) => Ok(&mut counts.may_be_absent),
             (Some(was), Some(value), Some(is)) => judge(was, value, is, counts),
             // A series that came since the first reading, and grew from nothing.
             (None, Some(value), Some(is)) => judge(&from_nothing(is), value, is, counts),
-            (Some(_), Some(_), None) => Ok(&mut counts.moving),
+            // What adds up does not end with its writer, whatever became of its file.
+            (Some(was), Some(_), None) => match was.rule < Rule::Drifts {
+                true => Ok(&mut counts.went_back),
+                false => Ok(&mut counts.moving),
+            },
         };
         match judged {
             Ok(count) => *count += 1,
@@ -110,11 +127,22 @@ pub(super) fn compare(
                 before: was.map(|it| number(it.value)),
                 scraped: value.map(number),
                 after: is.map(|it| number(it.value)),
-                may_be_chance: was.or(is).is_some_and(|it| it.rule == Rule::Moves),
+                chance: chance(was, value, is),
             }),
         }
     }
     comparison
+}
+
+/// Whether, and how, a difference may be one by chance.
+fn chance(was: Option<&Recomputed>, value: Option<f64>, is: Option<&Recomputed>) -> Option<Chance> {
+    let (first, last) = (was.or(is)?, is.or(was)?);
+    match (first.rule.max(last.rule), value) {
+        (Rule::Drifts, Some(value)) if value < first.value.min(last.value) => Some(Chance::Below),
+        (Rule::Drifts, Some(_)) => Some(Chance::Above),
+        (Rule::Moves, _) => Some(Chance::Still),
+        _ => None,
+    }
 }
 
 fn from_nothing(is: &Recomputed) -> Recomputed {
@@ -130,11 +158,20 @@ fn judge<'a>(
     let held_still = same(was.value, is.value);
     match was.rule.max(is.rule) {
         Rule::Unknown => Ok(&mut counts.depend_on_liveness),
-        Rule::Grows | Rule::Moves if held_still => match same(was.value, value) {
+        Rule::Grows | Rule::Drifts | Rule::Moves if held_still => match same(was.value, value) {
             true => Ok(&mut counts.equal),
             false => Err(DifferenceKind::Value),
         },
         Rule::Moves => Ok(&mut counts.moving),
+        // NaN has no order: what became it, or was it, may have been anything between.
+        _ if !held_still && (was.value.is_nan() || is.value.is_nan()) => Ok(&mut counts.moving),
+        Rule::Drifts => {
+            let (least, most) = (was.value.min(is.value), was.value.max(is.value));
+            match least <= value && value <= most {
+                true => Ok(&mut counts.between),
+                false => Err(DifferenceKind::Value),
+            }
+        }
         _ if was.value > is.value => Ok(&mut counts.went_back),
         Rule::Grows => match was.value <= value && value <= is.value {
             true => Ok(&mut counts.between),
@@ -273,6 +310,37 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_of_gains_and_losses_differs_by_chance_and_is_suspected_of_more_only_in_one_direction()
+    {
+        let chance_of = |was: f64, value: f64, is: f64| {
+            let compared = compare(
+                &model(&[("x_sum", was, Rule::Drifts)]),
+                &BTreeMap::from([(("x_sum".to_owned(), Vec::new()), value)]),
+                &model(&[("x_sum", is, Rule::Drifts)]),
+            );
+            assert_eq!(
+                compared.counts.between + compared.counts.equal,
+                usize::from(compared.differences.is_empty())
+            );
+            compared.differences.first().map(|it| it.chance)
+        };
+        assert_eq!(chance_of(1.0, 2.0, 3.0), None);
+        assert_eq!(chance_of(3.0, 2.0, 1.0), None);
+        assert_eq!(chance_of(3.0, 3.0, 3.0), None);
+        assert_eq!(chance_of(1.0, 4.0, 3.0), Some(Some(Chance::Above)));
+        assert_eq!(chance_of(3.0, 4.0, 1.0), Some(Some(Chance::Above)));
+        assert_eq!(chance_of(1.0, 0.0, 3.0), Some(Some(Chance::Below)));
+        assert_eq!(chance_of(1.0, f64::NAN, 1.0), Some(Some(Chance::Above)));
+    }
+
+    #[test]
+    fn what_becomes_nan_between_the_readings_is_not_compared() {
+        assert!(!differs(1.0, f64::NAN, f64::NAN, Rule::Grows));
+        assert!(!differs(1.0, 1.0, f64::NAN, Rule::Drifts));
+        assert!(differs(f64::NAN, 1.0, f64::NAN, Rule::Grows));
+    }
+
+    #[test]
     fn what_moves_both_ways_is_compared_only_while_it_holds_still() {
         assert!(differs(1.0, 2.0, 1.0, Rule::Moves));
         assert!(!differs(1.0, 7.0, 2.0, Rule::Moves));
@@ -298,8 +366,11 @@ mod tests {
             kinds(&none, &scraped(1.0), &none),
             [DifferenceKind::Unaccounted]
         );
-        // Born between the readings.
+        // Born between the readings: not compared, and counted.
         assert_eq!(kinds(&none, &empty, &some), []);
+        assert_eq!(compare(&none, &empty, &some).counts.may_be_absent, 1);
+        // Gone from the files, which no total may be: looked at again.
+        assert_eq!(compare(&some, &scraped(1.0), &none).counts.went_back, 1);
         assert_eq!(kinds(&none, &scraped(0.5), &some), []);
         assert_eq!(kinds(&none, &scraped(1.5), &some), [DifferenceKind::Value]);
     }

@@ -25,6 +25,8 @@ pub(super) enum Rule {
     Grows,
     /// It only grows, and the daemon may know more of it than the files.
     GrowsBeyond,
+    /// A sum of observations: it grows, unless some of them are below zero, which nobody can see in it.
+    Drifts,
     /// It moves both ways.
     Moves,
     /// It depends on who lives, or on what only the daemon holds open.
@@ -253,14 +255,15 @@ impl<'a> Sums<'a> {
         let samples = &mut self.model.samples;
         for (id, (kind, cell)) in &self.plain {
             let ending = |suffix: &str| id.0.ends_with(suffix);
-            let grows = match kind {
-                FileKind::Counter => true,
-                FileKind::Histogram | FileKind::Summary => {
-                    ending("_count") || (ending("_sum") && !cell.has_negative)
-                }
-                _ => false,
+            let is_observed = matches!(kind, FileKind::Histogram | FileKind::Summary);
+            let motion = match kind {
+                _ if cell.has_negative => Rule::Moves,
+                FileKind::Counter => Rule::Grows,
+                _ if is_observed && ending("_count") => Rule::Grows,
+                _ if is_observed && ending("_sum") => Rule::Drifts,
+                _ => Rule::Moves,
             };
-            let rule = cell.rule(grows && !cell.has_negative);
+            let rule = cell.rule(motion);
             samples.insert(id.clone(), sure(cell.sum.value(), rule));
         }
         for ((family, labels), row) in &self.buckets {
@@ -273,7 +276,11 @@ impl<'a> Sums<'a> {
                     up_to.is_held_open |= cell.is_held_open;
                     up_to.has_negative |= cell.has_negative;
                 }
-                count = sure(up_to.sum.value(), up_to.rule(!up_to.has_negative));
+                let motion = match up_to.has_negative {
+                    true => Rule::Moves,
+                    false => Rule::Grows,
+                };
+                count = sure(up_to.sum.value(), up_to.rule(motion));
                 let mut labels = labels.clone();
                 labels.push(("le".to_owned(), spelled(bound)));
                 labels.sort();
@@ -314,12 +321,12 @@ impl SumCell {
         self.is_held_open |= doubt.is_some();
     }
 
-    fn rule(&self, grows: bool) -> Rule {
-        match (grows, self.is_held_open) {
-            (true, false) => Rule::Grows,
-            (true, true) => Rule::GrowsBeyond,
-            (false, false) => Rule::Moves,
-            (false, true) => Rule::Unknown,
+    /// What can be claimed of it, if `motion` is how it moves by what its writers do.
+    fn rule(&self, motion: Rule) -> Rule {
+        match (motion, self.is_held_open) {
+            (motion, false) => motion,
+            (Rule::Grows, true) => Rule::GrowsBeyond,
+            (_, true) => Rule::Unknown,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use metricsd_exporter::Family;
 use serde::Serialize;
 
-use super::compare::{Comparison, Counts, Difference, DifferenceKind, compare, samples_of};
+use super::compare::{Chance, Comparison, Counts, Difference, DifferenceKind, compare, samples_of};
 use super::naive::{Model, recompute};
 use super::reading::{Reading, ReadingError, read};
 use super::scrape::{Page, ScrapeUrl, scrape};
@@ -23,8 +23,12 @@ const DIFFERENCES_LISTED: usize = 50;
 /// Damaged files that are named; all are counted.
 const DAMAGED_LISTED: usize = 20;
 
-/// How often it is compared again, where the archive moved between the readings or only gauges differ.
+/// How often it is compared again, where the archive moved between the readings or a writer set something back.
 const ROUNDS_MAX: usize = 5;
+
+/// How often where only such values differ that move both ways: a sum of gains and losses is below or above both readings by chance
+/// in one round of four.
+const CHANCE_ROUNDS_MAX: usize = 12;
 
 /// What was found.
 #[derive(Debug, Clone)]
@@ -99,8 +103,8 @@ pub fn prove(settings: &MergeSettings, url: &ScrapeUrl) -> TotalsReport {
     let Some(mut before) = proof.read() else {
         return proof.report;
     };
-    let mut suspects: Option<Vec<String>> = None;
-    for round in 1..=ROUNDS_MAX {
+    let mut suspects: Option<Vec<(String, Chance)>> = None;
+    for round in 1..=CHANCE_ROUNDS_MAX {
         let page = match scrape(url) {
             Ok(page) => page,
             Err(err) => {
@@ -115,14 +119,13 @@ pub fn prove(settings: &MergeSettings, url: &ScrapeUrl) -> TotalsReport {
         proof.report.details.rounds = round;
         let mut comparison = compare(&before.1, &samples_of(&page.families), &after.1);
         // What moves both ways may have done so and come back; what differs in every round did not.
-        let chances: Vec<String> = comparison
+        let chances: Vec<(String, Chance)> = comparison
             .differences
             .iter()
-            .filter(|it| it.may_be_chance)
-            .map(|it| it.series.clone())
+            .filter_map(|it| Some((it.series.clone(), it.chance?)))
             .collect();
         let is_firm = comparison.differences.len() > chances.len();
-        let still: Vec<String> = match &suspects {
+        let still: Vec<(String, Chance)> = match &suspects {
             None => chances,
             Some(earlier) => chances
                 .into_iter()
@@ -130,14 +133,20 @@ pub fn prove(settings: &MergeSettings, url: &ScrapeUrl) -> TotalsReport {
                 .collect(),
         };
         let before_drop = comparison.differences.len();
-        comparison
-            .differences
-            .retain(|it| !it.may_be_chance || still.contains(&it.series));
+        comparison.differences.retain(|it| match it.chance {
+            Some(chance) => still.contains(&(it.series.clone(), chance)),
+            None => true,
+        });
         comparison.counts.moving += before_drop - comparison.differences.len();
         suspects = Some(still);
         let has_moved = before.0.sequence() != after.0.sequence();
-        let is_last = round == ROUNDS_MAX || (is_firm && !has_moved);
-        if comparison.differences.is_empty() || is_last {
+        let is_last = match is_firm {
+            true => round >= ROUNDS_MAX || !has_moved,
+            false => round == CHANCE_ROUNDS_MAX,
+        };
+        // What the files lost since the first reading is still on the page of a daemon that has it.
+        let is_settled = comparison.counts.went_back == 0 || round >= ROUNDS_MAX;
+        if (comparison.differences.is_empty() && is_settled) || is_last {
             proof.judge(&page, &after, comparison);
             return proof.report;
         }
@@ -293,8 +302,8 @@ impl<'a> Proof<'a> {
         let elsewhere = "the daemon serves another directory: look at the first lines of its log, and name that one with --multiproc-dir and its state with --state-dir";
         let compared = counts.equal + counts.between + counts.at_least;
         let not_compared = format!(
-            "not compared: {} that moved both ways, {} that were set back, {} gauges that depend on who lives",
-            counts.moving, counts.went_back, counts.depend_on_liveness
+            "not compared: {} that moved both ways, {} that were set back, {} that depend on who lives or on deleted files, {} not served that need not be",
+            counts.moving, counts.went_back, counts.depend_on_liveness, counts.may_be_absent
         );
         let held_open = orphaned(&page.families);
         if wrong > 0 {
