@@ -116,7 +116,7 @@ pub struct LedgerArgs {
     #[arg(long, value_name = "SERIES", conflicts_with = "family")]
     pub series: Option<SeriesSelector>,
     /// All series of a family together, or of one sample name: who contributed how much to them.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_family)]
     pub family: Option<String>,
     /// Show absorptions since then one by one: a duration such as 24h, or a time such as 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "DURATION|TIME", value_parser = Since::parse)]
@@ -191,6 +191,18 @@ pub(crate) fn parse_path(text: &str) -> Result<PathBuf, String> {
         Err("an empty path; leave the flag out for the default".to_owned())
     } else {
         Ok(text.into())
+    }
+}
+
+fn parse_family(text: &str) -> Result<String, String> {
+    match text.contains(|c: char| matches!(c, '{' | '"' | '=') || c.is_whitespace())
+        || text.is_empty()
+    {
+        true => Err(
+            "accepted is a name without labels, such as orders_total; --series takes labels"
+                .to_owned(),
+        ),
+        false => Ok(text.to_owned()),
     }
 }
 

@@ -35,7 +35,7 @@ pub enum RenderError {
     #[error(transparent)]
     StateDirectory(#[from] StateDirectoryError),
     /// What is in the state directory cannot be used.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}", .path.display())]
     State {
         /// The state directory.
         path: PathBuf,

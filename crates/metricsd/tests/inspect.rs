@@ -301,6 +301,11 @@ fn what_is_none_of_ours_is_told_in_one_sentence() {
         .chain([at("missing"), at("text.txt/below")])
     {
         assert!(!page_or_sentence(&path), "{path:?}");
+        let stderr = inspect(&path, &[]).stderr;
+        let sentence = String::from_utf8(stderr).unwrap();
+        let pieces: Vec<&str> = sentence.trim().split(": ").collect();
+        let is_twice = pieces.windows(2).any(|pair| pair[0] == pair[1]);
+        assert!(!is_twice, "a cause is named twice: {sentence}");
     }
 }
 

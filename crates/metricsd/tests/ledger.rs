@@ -294,6 +294,12 @@ fn what_is_not_there_or_not_added_up_is_said_with_the_exit_code() {
     for (words, code, said) in [
         (&["--series", "no_total"][..], 1, "no_total: no such series"),
         (&["--family", "no"], 1, "no: no such family"),
+        (&["--family", ""], 2, "accepted is a name without labels"),
+        (
+            &["--family", r#"a_total{b="c"}"#],
+            2,
+            "--series takes labels",
+        ),
         (&["--series", "level"], 1, "level: a gauge"),
         (&["--family", "level"], 1, "level: a gauge"),
         (&["--series", "a b c"], 2, "accepted is a series"),

@@ -266,7 +266,11 @@ fn a_sum_of_gains_and_losses_that_moves_all_the_time_is_no_false_alarm() {
     let place = Place::new();
     let daemon = place.daemon("off");
     let sum = key("pnl", "pnl_sum", &[]);
-    let file = write_shard(&place.shards, "summary_1.db", &[(sum.clone(), 2e6)]);
+    let file = write_shard(
+        &place.shards,
+        "summary_1.db",
+        &[(sum.clone(), 2e6), (key("pnl", "pnl_count", &[]), 7.0)],
+    );
     // Behind the header and the key, before the timestamp.
     let first = metricsd_shard::encode_entry(sum.encode().as_bytes(), 0.0, 0.0);
     let at = (metricsd_shard::HEADER_LEN_BYTES + first.len() - 16) as u64;

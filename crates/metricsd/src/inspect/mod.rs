@@ -46,7 +46,7 @@ pub struct InspectArgs {
 #[derive(Debug, Error)]
 pub enum InspectError {
     /// The path, or the directory that it is in, cannot be looked at.
-    #[error("{}: {source}", printable(&.path.display().to_string()))]
+    #[error("{}", printable(&.path.display().to_string()))]
     Read {
         /// The path.
         path: PathBuf,
@@ -57,7 +57,7 @@ pub enum InspectError {
     #[error("{}", printable(&.0.to_string()))]
     Directory(DirectoryError),
     /// The state cannot be understood.
-    #[error("{}: {source}", printable(&.path.display().to_string()))]
+    #[error("{}", printable(&.path.display().to_string()))]
     State {
         /// The directory.
         path: PathBuf,

@@ -160,12 +160,13 @@ impl Page for ShardDirectoryPage {
             .iter()
             .map(|(kind, count)| format!("{count} {kind}"))
             .collect();
+        let shards = match kinds.is_empty() {
+            true => self.shard_count.to_string(),
+            false => format!("{} ({})", self.shard_count, kinds.join(", ")),
+        };
         let mut lines = aligned(&[
             row(["what", "shard directory"]),
-            row([
-                "shards",
-                &format!("{} ({})", self.shard_count, kinds.join(", ")),
-            ]),
+            row(["shards", &shards]),
             row(["unreadable", &self.unreadable_count.to_string()]),
             row(["entries", &self.entry_count.to_string()]),
             row(["bytes", &self.len_bytes.to_string()]),

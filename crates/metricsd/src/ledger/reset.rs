@@ -43,7 +43,7 @@ pub enum ResetFailed {
     #[error(transparent)]
     StateDirectory(#[from] StateDirectoryError),
     /// What is in the state directory cannot be used.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}", .path.display())]
     State {
         /// The state directory.
         path: PathBuf,

@@ -4,17 +4,20 @@
 
 use std::fmt::Write as _;
 
-use jiff::{Timestamp, Unit};
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use metricsd_exporter::format_float;
 use serde_json::Value as Json;
 
-/// A time as RFC 3339 in UTC, to the second.
+/// A time as RFC 3339 in UTC, to the second; never later than it is.
 pub(super) fn time(unix_seconds: f64) -> String {
     if !unix_seconds.is_finite() {
         return "unknown".to_owned();
     }
     let timestamp = Timestamp::from_millisecond((unix_seconds * 1000.0) as i64);
-    let rounded = timestamp.and_then(|at| at.round(Unit::Second));
+    let floor = TimestampRound::new()
+        .smallest(Unit::Second)
+        .mode(RoundMode::Floor);
+    let rounded = timestamp.and_then(|at| at.round(floor));
     rounded.map_or_else(|_| "unknown".to_owned(), |at| at.to_string())
 }
 
@@ -110,6 +113,7 @@ mod tests {
             exact_time(1_700_000_000.25).unwrap(),
             "2023-11-14T22:13:20.250Z"
         );
+        assert_eq!(time(1_700_000_000.9), "2023-11-14T22:13:20Z");
         assert_eq!(time(f64::NAN), "unknown");
         assert_eq!(time(1e300), "unknown");
         assert_eq!(json_number(f64::INFINITY), Json::String("+Inf".into()));

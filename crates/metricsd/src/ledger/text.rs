@@ -124,14 +124,19 @@ fn show_absorptions(view: &View<'_>, out: &mut String) {
             time(earlier.last_unix_seconds)
         );
     }
+    // Shards of gauges add up to nothing, and there may be ten of a process: a line each.
+    let mut is_apart = true;
     for part in view.listed.iter().map(|at| &view.account.parts[*at]) {
         let Source::Absorbed(absorption) = part.source else {
             continue;
         };
+        if is_apart {
+            out.push('\n');
+        }
         let [program, process, shard] = texts(absorption.origin.as_ref());
         let _ = writeln!(
             out,
-            "\n{}  {}  {program}  {process}  {shard}  {} series",
+            "{}  {}  {program}  {process}  {shard}  {} series",
             time(absorption.at_unix_seconds),
             word(absorption),
             absorption.series_count
@@ -143,6 +148,7 @@ fn show_absorptions(view: &View<'_>, out: &mut String) {
         let added = part.amounts.iter().filter(|(_, sum)| !sum.is_zero());
         let mut rows: Vec<Vec<String>> = added.map(amount).collect();
         rows.sort();
+        is_apart = !rows.is_empty();
         out.push_str(&table(&rows, &[false, true]));
     }
 }
@@ -225,12 +231,15 @@ fn show_resets(view: &View<'_>, out: &mut String) {
     for reset in resets {
         let _ = writeln!(
             out,
-            "\n{}  reset to zero by hand: {} series, counted since {}, and {} absorbed shards were dropped",
+            "\n{}  reset to zero by hand: {} series{} and what {} shards had added to them were dropped",
             time(reset.at_unix_seconds),
             reset.series_count,
             reset
                 .since_unix_seconds
-                .map_or_else(|| "unknown".to_owned(), time),
+                .map_or_else(String::new, |since| format!(
+                    ", counted since {},",
+                    time(since)
+                )),
             reset.absorbed_count
         );
         let row = |(name, sum): &(Box<str>, Exact)| {

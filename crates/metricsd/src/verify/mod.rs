@@ -36,7 +36,7 @@ pub enum VerifyError {
     #[error(transparent)]
     ModeB(#[from] mode_b::ModeBError),
     /// The report cannot be written. The exit code is 1.
-    #[error("cannot write the report out: {source}")]
+    #[error("cannot write the report out")]
     Write {
         /// The system's error.
         source: io::Error,

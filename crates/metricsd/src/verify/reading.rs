@@ -64,7 +64,7 @@ pub(super) enum ReadingError {
     Directory(#[from] DirectoryError),
     #[error(transparent)]
     StateDirectory(#[from] StateDirectoryError),
-    #[error("{}: {source}", .path.display())]
+    #[error("{}", .path.display())]
     State { path: PathBuf, source: OpenError },
     #[error("{}: a daemon moved something during each reading for {TIME_MAX:?}; try again", .path.display())]
     Moving { path: PathBuf },

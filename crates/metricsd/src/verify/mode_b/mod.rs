@@ -53,7 +53,7 @@ pub enum ModeBError {
     #[error(transparent)]
     Stage(#[from] ChildError),
     /// Signals cannot be caught, or the result cannot be written. The exit code is 1.
-    #[error("cannot {what}: {source}")]
+    #[error("cannot {what}")]
     System {
         /// What could not be done.
         what: &'static str,
