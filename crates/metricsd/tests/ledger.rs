@@ -322,6 +322,19 @@ fn what_is_not_there_or_not_added_up_is_said_with_the_exit_code() {
 }
 
 #[test]
+fn what_adds_up_and_is_shown_as_a_gauge_has_an_account() {
+    let place = Place::new();
+    let build = [(key("build", "build_info", &[("version", "1")]), 1.0)];
+    write_shard(&place.shards(), "info_7.db", &build);
+    write_shard(&place.shards(), "info_8.db", &build);
+    let output = place.run(&[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(!text(&output.stdout).contains("not served"), "{output:?}");
+    let account = place.json(&["--series", r#"build_info{version="1"}"#]);
+    assert_eq!(value(&account), 2.0, "{account}");
+}
+
+#[test]
 fn a_total_that_is_not_what_a_scrape_shows_fails_and_is_named() {
     let place = Place::new();
     let new = |number| key("child_new", "child_new_total", &[("number", number)]);

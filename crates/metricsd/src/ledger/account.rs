@@ -246,7 +246,8 @@ fn totals(
         let name = match selection {
             Selection::Series(series) if shown.is(series) => series.text.clone(),
             Selection::Series(_) => return,
-            _ if shown.bound.is_some() || shown.is_gauge => return,
+            // What adds up may be shown as a gauge: states, and facts about a program.
+            _ if shown.bound.is_some() => return,
             _ => shown.name,
         };
         let page = on_page.entry(name).or_default();

@@ -194,7 +194,7 @@ fn take<'a>(
         is_shown |= is_meant;
     });
     match selection {
-        _ if is_gauge => Err(LedgerError::Gauge { asked }),
+        _ if is_gauge && account.totals.is_empty() => Err(LedgerError::Gauge { asked }),
         Selection::Series(_) if !is_shown => Err(LedgerError::NoSuch { asked, what }),
         _ if account.totals.is_empty() => Err(LedgerError::NoSuch { asked, what }),
         _ => Ok(account),
