@@ -352,6 +352,30 @@ fn totals_agree_after_a_wipe_as_far_as_they_are_known_and_exactly_once_the_write
 }
 
 #[test]
+fn totals_agree_after_a_reset_while_the_files_of_the_ended_are_still_there() {
+    let place = Place::new();
+    let mut lives = filled(&place);
+    let mut ended = WriterChild::start(&place.shards, "test");
+    ended.tell("everything 5");
+    ended.kill();
+    let words = ["ledger", "reset", "--yes", "--multiproc-dir"];
+    let mut reset = metricsd(&words);
+    reset.args([&place.shards, &PathBuf::from("--state-dir"), &place.state]);
+    assert!(run(&mut reset).status.success());
+    let daemon = place.daemon("off");
+    let page = daemon.scrape();
+    assert_eq!(common::value_of(&page, "events_total"), Some(0.0));
+    assert!(place.agrees(&daemon).count("equal") > 0);
+    lives.tell("add 2");
+    lives.tell("everything 3");
+    place.agrees(&daemon);
+    lives.kill();
+    place.agrees(&daemon);
+    drop(daemon);
+    place.agrees(&place.daemon("1ms"));
+}
+
+#[test]
 fn each_fault_of_a_page_is_found_and_named() {
     let place = Place::new();
     let _child = filled(&place);

@@ -185,7 +185,13 @@ pub fn reset(settings: &MergeSettings, out: &mut dyn Write) -> Result<(), ResetF
     drop(work);
     drop(daemon);
     close(books);
-    say(settings, &done, out).map_err(|source| ResetFailed::Write { source })
+    match say(settings, &done, out) {
+        // Who read the first line and left has seen that it happened.
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+            Err(ResetFailed::Write { source })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What was done.

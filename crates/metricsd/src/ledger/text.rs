@@ -107,14 +107,7 @@ fn show_absorptions(view: &View<'_>, out: &mut String) {
     let since = since.map_or_else(String::new, |reset| {
         format!(" since the reset of {}", time(reset.at_unix_seconds))
     });
-    let _ = writeln!(
-        out,
-        "{count} shards were absorbed{since}{}",
-        match view.listed.len() {
-            0 => String::new(),
-            listed => format!("; the newest {listed} of them, oldest first:"),
-        }
-    );
+    let _ = writeln!(out, "{count} shards were absorbed{since}");
     if let Some(earlier) = ledger.and_then(|ledger| ledger.earlier()) {
         let _ = writeln!(
             out,
@@ -122,6 +115,13 @@ fn show_absorptions(view: &View<'_>, out: &mut String) {
             earlier.count,
             time(earlier.first_unix_seconds),
             time(earlier.last_unix_seconds)
+        );
+    }
+    if !view.listed.is_empty() {
+        let _ = writeln!(
+            out,
+            "the newest {} of them, oldest first:",
+            view.listed.len()
         );
     }
     // Shards of gauges add up to nothing, and there may be ten of a process: a line each.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use metricsd_shard::{FileKind, GaugeMode};
+use metricsd_shard::FileKind;
 
 use super::reading::{Reading, ShardContent};
 use crate::archive::{Ended, Exact, IdentityKey, KeyId, Known, Phase, SeriesKind, State};
@@ -222,13 +222,12 @@ fn of_shard(shard: &ShardContent, state: &State) -> Source {
             addends: addends.collect(),
         };
     }
-    let is_live = matches!(kind, FileKind::Gauge(mode) if GaugeMode::is_live(mode));
     let addends = shard.entries.iter().map(|entry| {
         let series = state.keys().find(series_kind, &entry.key);
-        let is_discarded = is_live
-            && known
-                .zip(series)
-                .is_some_and(|(known, series)| known.is_discarded(series));
+        // Of any mode: a reset discards all gauges of those that have ended.
+        let is_discarded = known
+            .zip(series)
+            .is_some_and(|(known, series)| known.is_discarded(series));
         Addend {
             key: entry.key.clone(),
             amount: Amount::Value {

@@ -342,11 +342,13 @@ impl<'a> Proof<'a> {
             };
             self.fail("series_complete", text, next);
         } else {
-            let limited = match counts.beyond_limit {
-                0 => String::new(),
-                count => format!("; {count} are beyond the limits of the policy and not served"),
+            let text = match counts.beyond_limit {
+                0 => "every sample of the files is served".to_owned(),
+                count => format!(
+                    "every sample of the files is served, but {count} of the {} that are more than the limits allow; which of them the limits refuse is not recomputed",
+                    after.1.samples.len()
+                ),
             };
-            let text = format!("every sample of the files is served{limited}");
             self.pass("series_complete", text);
         }
         if unaccounted > 0 {
