@@ -227,6 +227,10 @@ fn totals_of_live_and_ended_writers_agree_before_and_after_retirement() {
     assert!(daemon.terminate().success());
     let proof = place.prove("", &["--without-scrape"]);
     assert_eq!(proof.code, 0, "{proof:#?}");
+    // A state directory that is named and is not there proves nothing.
+    fs::rename(&place.state, place.folder.path().join("elsewhere")).unwrap();
+    let proof = place.prove("", &["--without-scrape"]);
+    assert_eq!(proof.failed(), ["state_undamaged"]);
 }
 
 #[test]

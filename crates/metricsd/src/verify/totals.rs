@@ -15,7 +15,7 @@ use super::reading::{Reading, ReadingError, read};
 use super::scrape::{Page, ScrapeUrl, scrape};
 use super::sources::sources;
 use crate::report::Check;
-use crate::settings::MergeSettings;
+use crate::settings::{MergeSettings, StateSource};
 
 /// Differences that are listed; all are counted.
 const DIFFERENCES_LISTED: usize = 50;
@@ -259,7 +259,15 @@ impl<'a> Proof<'a> {
 
     fn judge_state(&mut self, reading: &Reading) {
         let Some((_, report)) = &reading.archive else {
-            self.pass("state_undamaged", "there is no archive".to_owned());
+            let is_named = self.settings.state.source == StateSource::Flag;
+            // With a scrape, what is missing differs from it. Without one nothing else would tell of a mistyped path.
+            if is_named && self.report.details.url.is_none() {
+                let text = format!("{} does not exist", self.report.details.state_directory);
+                let next = "name the state directory that is to be read with --state-dir, or leave the flag out for the default";
+                self.fail("state_undamaged", text, next);
+            } else {
+                self.pass("state_undamaged", "there is no archive".to_owned());
+            }
             return;
         };
         if report.losses.is_empty() && !report.earlier_totals_lost {
