@@ -7,8 +7,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
+use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -36,11 +37,14 @@ use crate::telemetry::{Observed, ObservedState, ShardState, ShardTally, Telemetr
 const LIVENESS_PATIENCE: Duration = Duration::from_millis(200);
 
 /// How long a start waits for the first collection. Only archives of hundreds of thousands of series take longer.
-pub(crate) const FIRST_PATIENCE: Duration = Duration::from_millis(100);
+const FIRST_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Why nothing merged is shown.
 const NOT_RECONCILED: &str =
     "the state directory cannot be written yet, so totals would be shown lower than they are";
+
+/// A collection ended by a defect of this program.
+const COLLECTION_PANICKED: &str = "the last collection failed, which is a defect of metricsd";
 
 /// How long a scrape waits until it is durable that gauges are no longer shown.
 const DISCARD_PATIENCE: Duration = Duration::from_millis(500);
@@ -57,26 +61,6 @@ pub enum ReconcileError {
     /// Too much waits because storage fails.
     #[error(transparent)]
     Append(#[from] AppendError),
-}
-
-/// The first collection, which may still run.
-#[derive(Debug)]
-pub(crate) struct FirstCollection {
-    /// None: it has ended.
-    end: Option<Receiver<()>>,
-}
-
-impl FirstCollection {
-    /// Waits for its end, at most so long.
-    pub(crate) fn wait(&mut self, patience: Duration) {
-        let Some(end) = &self.end else {
-            return;
-        };
-        // A panic ends it as well.
-        if end.recv_timeout(patience) != Err(RecvTimeoutError::Timeout) {
-            self.end = None;
-        }
-    }
 }
 
 /// Collects on demand.
@@ -198,13 +182,13 @@ impl Daemon {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(crate) fn start_collecting(self: &Arc<Self>) -> io::Result<FirstCollection> {
+    pub(crate) fn start_collecting(self: &Arc<Self>) -> io::Result<()> {
         let daemon = Arc::clone(self);
         let (report, reports) = channel();
         std::thread::Builder::new()
             .name("first collection".into())
             .spawn(move || {
-                {
+                daemon.noticing_panics(|| {
                     let mut work = daemon.work();
                     let started = Instant::now();
                     let (collected, trouble) = work.read_all();
@@ -214,20 +198,43 @@ impl Daemon {
                     // Nobody reads a page of it, so none is written.
                     work.own_families = work.observe(0, 0);
                     work.is_first = false;
-                }
+                });
                 drop(daemon);
                 let _ = report.send(());
             })?;
-        let _ = reports.recv();
-        let mut first = FirstCollection { end: Some(reports) };
-        first.wait(FIRST_PATIENCE);
-        Ok(first)
+        // A panic ends both of these as well.
+        if reports.recv().is_ok() {
+            let _ = reports.recv_timeout(FIRST_PATIENCE);
+        }
+        Ok(())
+    }
+
+    /// Waits until the collection that runs has ended, at most so long. False: it still runs.
+    pub(crate) fn wait_for_collection(self: &Arc<Self>, patience: Duration) -> bool {
+        let daemon = Arc::clone(self);
+        let (report, reports) = sync_channel(1);
+        let asked = std::thread::Builder::new()
+            .name("end of collection".into())
+            .spawn(move || {
+                drop(daemon.work());
+                drop(daemon);
+                let _ = report.send(());
+            });
+        asked.is_ok() && reports.recv_timeout(patience).is_ok()
     }
 
     fn collect(&self) -> Bytes {
-        let (page, trouble) = self.work().collect();
+        let (page, trouble) = self.noticing_panics(|| self.work().collect());
         self.note_trouble(trouble);
         page
+    }
+
+    /// Whoever panics in a collection has shown nothing, so this daemon is not ready before one has worked.
+    pub(crate) fn noticing_panics<T>(&self, collection: impl FnOnce() -> T) -> T {
+        catch_unwind(AssertUnwindSafe(collection)).unwrap_or_else(|panic| {
+            self.note_trouble(Some(COLLECTION_PANICKED.to_owned()));
+            resume_unwind(panic)
+        })
     }
 
     fn note_trouble(&self, trouble: Option<String>) {

@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use metricsd_exporter::http::{BindError, Endpoint, Limits, Server, Site, bind, spawn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -18,7 +19,7 @@ use crate::archive::{self, OpenReport};
 use crate::books::{Books, Reconciled};
 use crate::clock::unix_now;
 use crate::collect::{Collector, Locking};
-use crate::daemon::{Daemon, FIRST_PATIENCE, FirstCollection, SharedBooks, Unreconciled, lock};
+use crate::daemon::{Daemon, SharedBooks, Unreconciled, lock};
 use crate::directory::{DirectoryError, ShardDirectory};
 use crate::keeper::{AtStep, Keeper};
 use crate::liveness::LivenessWatch;
@@ -63,12 +64,14 @@ pub enum StartError {
     },
 }
 
+/// How long a stop waits for a collection that runs. The first one of a million series takes some seconds on a busy machine.
+const COLLECTION_PATIENCE: Duration = Duration::from_secs(8);
+
 /// A running daemon.
 #[derive(Debug)]
 pub struct Running {
     server: Server,
     keeper: Keeper,
-    first: FirstCollection,
     daemon: Arc<Daemon>,
     /// Locked for as long as the daemon runs.
     _state: Arc<StateDirectory>,
@@ -144,7 +147,7 @@ impl Running {
             what: "the thread that keeps the books",
             source,
         })?;
-        let first = daemon
+        daemon
             .start_collecting()
             .map_err(|source| StartError::System {
                 what: "the thread of the first collection",
@@ -173,7 +176,6 @@ impl Running {
         Ok(Running {
             server,
             keeper,
-            first,
             daemon,
             _state: state,
         })
@@ -192,12 +194,14 @@ impl Running {
         self.daemon.ready()
     }
 
-    /// Stops within a second; running scrapes are finished, and what shards hold is noted a last time.
-    pub fn stop(mut self) {
+    /// Stops; running scrapes are finished, and what shards hold is noted a last time. That takes a second and a half at most, unless a
+    /// collection of very many series runs: it is waited for.
+    pub fn stop(self) {
         notify(&[NotifyState::Stopping]);
         self.server.stop();
+        // It has what the last notes are made of, and computes for seconds at most; without them a stop is taken for a crash.
+        self.daemon.wait_for_collection(COLLECTION_PATIENCE);
         self.keeper.stop();
-        self.first.wait(FIRST_PATIENCE);
         tracing::info!("stopped");
     }
 }
@@ -371,3 +375,6 @@ fn notify(state: &[NotifyState<'_>]) {
         tracing::warn!(error = %err, "the service manager cannot be told");
     }
 }
+
+#[cfg(test)]
+mod tests;
