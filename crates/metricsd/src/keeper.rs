@@ -26,7 +26,7 @@ use crate::clock::unix_now;
 use crate::daemon::{Daemon, SharedBooks, lock};
 use crate::liveness::LivenessMode;
 use crate::retention::RetirementSettings;
-use crate::retire::{Lingering, Pace, Step};
+use crate::retire::{Haste, Lingering, Pace, Step};
 use crate::sentence::one_sentence;
 use crate::state_directory::StateDirectory;
 use crate::telemetry::{ObservedState, StateOp};
@@ -156,8 +156,11 @@ struct Rounds {
     is_durable_in_place: bool,
     retirement: RetirementSettings,
     pace: Pace,
-    /// As of the last turn; nothing is known of it while nothing is retired.
-    is_near_pressure: bool,
+    /// Whether the next turn may not wait, as of the last one that came to choose whom to retire.
+    is_hasty: bool,
+    haste: Haste,
+    /// Something was noted that is not durable yet.
+    is_sync_wanted: bool,
     at_step: AtStep,
     lingering: Vec<Lingering<Arc<ShardFile>>>,
     put_off: HashMap<IdentityKey, Instant>,
@@ -202,7 +205,9 @@ impl Rounds {
                 delay_seconds: delay.as_secs_f64(),
                 ..Pace::default()
             },
-            is_near_pressure: false,
+            is_hasty: false,
+            haste: Haste::default(),
+            is_sync_wanted: false,
             at_step,
             lingering: Vec::new(),
             put_off: HashMap::new(),
@@ -222,24 +227,26 @@ impl Rounds {
 
     /// How long to wait for the next turn.
     fn interval(&self) -> Duration {
-        match self.is_near_pressure {
+        match self.is_hasty {
             true => HASTY_INTERVAL,
             false => TURN_INTERVAL,
         }
     }
 
     fn turn(&mut self) {
+        self.is_hasty = false;
         if !self.is_reconciled() {
             return;
         }
         if self.is_resting() {
             self.look();
         } else {
-            let mut sync_wanted = self.look_and_note();
-            sync_wanted |= self.settle_lost();
+            // Not forgotten when anything in between panics.
+            self.is_sync_wanted |= self.look_and_note();
+            self.is_sync_wanted |= self.settle_lost();
             // What is retired takes the notes along to the disk.
             self.retire();
-            if sync_wanted {
+            if std::mem::take(&mut self.is_sync_wanted) {
                 self.sync();
             }
             // None of this is in haste, and it may sync once more.

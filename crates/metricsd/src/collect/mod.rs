@@ -205,8 +205,9 @@ impl Collector {
     /// Whether names came or went since the last listing, as far as the directory's times tell: two changes within one tick of the
     /// clock they are taken from may look like one.
     pub(crate) fn may_have_new_names(&self) -> bool {
+        // While the path leads nowhere nothing is listed, so nothing would be known better the next time.
         let times = self.directory.times();
-        times.is_ok_and(|times| self.last_listed_at != Some(times))
+        !self.is_away && times.is_ok_and(|times| self.last_listed_at != Some(times))
     }
 
     pub(super) fn directory_fd(&self) -> BorrowedFd<'_> {
@@ -343,6 +344,8 @@ impl Collector {
             Err(err) => return (changed, Err(err)),
         };
         self.listed_at = None;
+        // Also if that fails: it is tried again with the next reading, not at once.
+        self.last_listed_at = Some(times);
         for listings_left in (0..LISTINGS_MAX).rev() {
             let names = match directory.list() {
                 Ok(names) => names,
@@ -361,7 +364,6 @@ impl Collector {
             // Elsewhere (network file systems) times may come from a cache.
             && file_system_supports_leases(directory.as_fd()).is_ok();
         self.listed_at = proves.then_some(times);
-        self.last_listed_at = Some(times);
         (changed, Ok(()))
     }
 

@@ -54,7 +54,8 @@ impl Rounds {
             .map(|(since, _)| time - now.duration_since(*since).as_secs_f64())
             .collect();
         let due_count = self.pace.due_count(live_count, &ended_at, time);
-        self.is_near_pressure = self.pace.is_near_pressure(live_count, ended_at.len());
+        let is_near_pressure = self.pace.is_near_pressure(live_count, ended_at.len());
+        self.is_hasty = self.haste.looks(is_near_pressure, ended_at.len(), now);
         let candidates: Vec<_> = ended
             .iter()
             .take(due_count)

@@ -18,7 +18,6 @@ use crate::telemetry::StateOp;
 
 impl Rounds {
     pub(super) fn retire(&mut self) {
-        self.is_near_pressure = false;
         if !self.has_room() {
             return;
         }

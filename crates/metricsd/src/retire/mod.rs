@@ -23,7 +23,7 @@ mod tests;
 pub use group::retire_group;
 pub use linger::{LINGER_AFTER_SECONDS, linger};
 pub use outcome::{Candidate, GroupOutcome, LingerOutcome, Lingering, PutOff, Trouble, Why};
-pub use pace::Pace;
+pub use pace::{Haste, Pace};
 pub use shard_shelf::ShardShelf;
 pub use shelf::{Named, Shelf, ShelfError, ShelfOperation};
 pub use step::Step;

@@ -1,7 +1,12 @@
-//! How many shards are retired at a time: bounded work, sooner under pressure.
+//! How many shards are retired at a time, and how soon it is looked again: bounded work, sooner under pressure.
 //!
 //! Invariant: however many processes come and go, there is no reason for more files than twice those of the live ones but
 //! that they could not be retired. Pure.
+
+use std::time::{Duration, Instant};
+
+/// Haste ends when the number of ended processes has stood still for so long.
+const HASTE_LASTS: Duration = Duration::from_secs(1);
 
 /// How soon and how many.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,6 +58,25 @@ impl Pace {
     }
 }
 
+/// Whether many processes end right now. Many that have ended and wait for their delay, an hour perhaps, are no reason to hurry.
+#[derive(Debug, Default)]
+pub struct Haste {
+    ended_count: usize,
+    changed_at: Option<Instant>,
+}
+
+impl Haste {
+    /// Looks at how many have ended `now`; true if it is to be looked again very soon.
+    pub fn looks(&mut self, is_near_pressure: bool, ended_count: usize, now: Instant) -> bool {
+        if self.ended_count != ended_count {
+            self.ended_count = ended_count;
+            self.changed_at = Some(now);
+        }
+        let changed_lately = |at| now.saturating_duration_since(at) < HASTE_LASTS;
+        is_near_pressure && self.changed_at.is_some_and(changed_lately)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +106,22 @@ mod tests {
         assert_eq!(PACE.due_count(0, &[99.0; 3], 100.0), 0);
         assert!(!PACE.is_near_pressure(40, 10));
         assert!(PACE.is_near_pressure(40, 11));
+    }
+
+    #[test]
+    fn haste_ends_while_nobody_ends_and_comes_back_with_the_next_who_does() {
+        let start = Instant::now();
+        let at = |tenths: u64| start + Duration::from_millis(100 * tenths);
+        let mut haste = Haste::default();
+        assert!(!haste.looks(false, 1, at(0)));
+        assert!(haste.looks(true, 30, at(1)));
+        assert!(haste.looks(true, 30, at(10)));
+        assert!(!haste.looks(true, 30, at(11)));
+        assert!(!haste.looks(true, 30, at(1000)));
+        assert!(haste.looks(true, 31, at(1001)));
+        // Who was retired was in the way as well.
+        assert!(haste.looks(true, 20, at(1012)));
+        assert!(!haste.looks(false, 19, at(1013)));
     }
 
     #[test]
