@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use metricsd::archive::Exact;
 use metricsd::merge::{Catalog, Findings, KeyId, LiveFirst, Plan, Reading, Source, Standing};
 use metricsd::policy::Policy;
-use metricsd_exporter::{Family, Kind, Series, Value, format_float};
+use metricsd_exporter::{
+    Family, Kind, NameFilter, Series, Value, format_float, write_text_filtered,
+};
 use metricsd_shard::{FileKind, GaugeMode, Key};
 use proptest::prelude::*;
 
@@ -132,7 +134,27 @@ fn merge_with(shards: &[ShardModel], live_first: LiveFirst) -> (Vec<Family>, Fin
     // Twice, because the second merge must not remember the first.
     plan.merge(readings.iter().copied());
     plan.merge(readings.iter().copied());
+    expect_text_of_families(&plan);
     (plan.families().to_vec(), findings)
+}
+
+/// What is written without values in between is what the values are written as, whatever is asked for.
+fn expect_text_of_families(plan: &Plan) {
+    let names = ["a", "a_total", "a_bucket", "no_such_name"].map(str::to_owned);
+    let singles = names.clone().map(|name| NameFilter::only([name]));
+    for filter in [NameFilter::all(), NameFilter::only(names)]
+        .iter()
+        .chain(&singles)
+    {
+        let (mut direct, mut by_values) = (Vec::new(), Vec::new());
+        let written = plan.write_text(filter, &mut direct);
+        let expected = write_text_filtered(plan.families(), filter, &mut by_values);
+        assert_eq!(
+            String::from_utf8_lossy(&direct),
+            String::from_utf8_lossy(&by_values)
+        );
+        assert_eq!(written, expected);
+    }
 }
 
 fn merge(shards: &[ShardModel]) -> Vec<Family> {

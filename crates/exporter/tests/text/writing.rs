@@ -1,9 +1,12 @@
 //! What the writer does with values that no honest program makes: it never writes a broken line.
 
 use metricsd_exporter::{
-    BadName, Family, Kind, NameFilter, Series, Value, Written, check_family, parse_text,
-    write_text, write_text_filtered,
+    BadName, Family, Kind, NameFilter, PreparedFamily, Series, Value, Written, check_family,
+    parse_text, write_text, write_text_filtered,
 };
+use proptest::prelude::*;
+
+use crate::flat::families;
 
 fn series(labels: &[(&str, &str)], value: Value) -> Series {
     let labels = labels
@@ -173,4 +176,45 @@ fn a_family_without_samples_shows_its_head_unless_samples_were_asked_for() {
     write_text_filtered(&empty, &NameFilter::only(["g".to_string()]), &mut filtered);
     assert_eq!(filtered, b"kept");
     assert_eq!(page(&[]).0, "");
+}
+
+/// The family without its numbers, and these; none if not all of its series are single numbers.
+fn prepare(family: &Family) -> Option<(PreparedFamily, Vec<f64>)> {
+    let single = |series: &Series| match series.value {
+        Value::Single(value) => Some(value),
+        _ => None,
+    };
+    let numbers: Vec<f64> = family.series.iter().map(single).collect::<Option<_>>()?;
+    let (name, help) = (family.name.clone(), family.help.clone());
+    let mut prepared = PreparedFamily::new(name, help, family.kind).expect("a legal name");
+    for series in &family.series {
+        prepared.push(&series.labels).expect("legal labels");
+    }
+    Some((prepared, numbers))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_prepared_family_is_written_byte_for_byte_as_its_values_are(families in families()) {
+        for family in &families {
+            let Some((prepared, numbers)) = prepare(family) else {
+                continue;
+            };
+            let numbers = || numbers.iter().copied();
+            let asked = [family.name.clone(), format!("{}_total", family.name), String::new()];
+            for filter in asked.map(|name| NameFilter::only([name])) {
+                let (mut direct, mut by_values) = (Vec::new(), Vec::new());
+                let written = prepared.write(numbers(), &filter, &mut direct);
+                let expected =
+                    write_text_filtered(std::slice::from_ref(family), &filter, &mut by_values);
+                prop_assert_eq!(direct, by_values);
+                prop_assert_eq!(written, expected);
+            }
+            // A NaN equals nothing.
+            let again = prepared.family(numbers());
+            prop_assert_eq!(format!("{:?}", again), format!("{:?}", family));
+        }
+    }
 }

@@ -372,34 +372,54 @@ fn escape(name: &str, colon: Colon) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn keys_that_come_all_at_once_are_known_as_if_they_came_one_by_one() {
-        let key = |n: usize| {
-            format!(
-                r#"["f{}", "f{}", {{"a": "{}", "le": "1"}}, "h"]"#,
-                n % 3,
-                n % 3,
-                n / 2
-            )
-        };
-        let keys: Vec<String> = (0..60).map(|n| key(n % 40)).chain(["".into()]).collect();
-        let keys = || keys.iter().map(String::as_bytes);
-        let policy = Policy::default();
-        let [mut one_by_one, mut at_once] = [Catalog::default(), Catalog::default()];
-        let known = key(30);
-        for catalog in [&mut one_by_one, &mut at_once] {
-            catalog.intern(known.as_bytes(), &policy);
-        }
-        let expected: Vec<KeyId> = keys().map(|key| one_by_one.intern(key, &policy)).collect();
-        assert_eq!(at_once.intern_all(keys(), &policy), expected);
-        assert_eq!(at_once.len(), one_by_one.len());
-        for id in expected {
-            assert_eq!(at_once.spelling(id), one_by_one.spelling(id));
-            let [ours, theirs] =
-                [&at_once, &one_by_one].map(|catalog| format!("{:?}", catalog.facts(id)));
-            assert_eq!(ours, theirs);
+    /// Few of everything, so that keys, names and label sets come again; some keys are none.
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        let name = prop_oneof!["[ab]", "[ab]\\.[ab]", Just("\u{e9}".to_owned())];
+        let label = prop_oneof!["[ac]", Just("le".to_owned()), Just("pid".to_owned())];
+        let value = prop_oneof!["[01]{0,2}", Just("+Inf".to_owned())];
+        let labels = prop::collection::btree_map(label, value, 0..3);
+        let proper =
+            (name, "(_total)?", labels, "[hx]").prop_map(|(name, suffix, labels, help)| {
+                let sample = format!("{name}{suffix}");
+                serde_json::to_vec(&(name, sample, labels, help)).expect("strings only")
+            });
+        prop_oneof![
+            6 => proper,
+            1 => prop::collection::vec(any::<u8>(), 0..4),
+            1 => Just(b"[\"a\", \"a\", {\"a.b\": \"1\", \"a_b\": \"2\"}, \"\"]".to_vec()),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn keys_that_come_all_at_once_are_known_as_if_they_came_one_by_one(
+            known in prop::collection::vec(key(), 0..20),
+            keys in prop::collection::vec(key(), 0..60),
+            later in prop::collection::vec(key(), 0..20),
+        ) {
+            let policy = Policy::default();
+            let [mut one_by_one, mut at_once] = [Catalog::default(), Catalog::default()];
+            let each = |catalog: &mut Catalog, keys: &[Vec<u8>]| -> Vec<KeyId> {
+                keys.iter().map(|key| catalog.intern(key, &policy)).collect()
+            };
+            prop_assert_eq!(each(&mut at_once, &known), each(&mut one_by_one, &known));
+            let numbers = at_once.intern_all(keys.iter().map(Vec::as_slice), &policy);
+            prop_assert_eq!(&numbers, &each(&mut one_by_one, &keys));
+            prop_assert_eq!(each(&mut at_once, &later), each(&mut one_by_one, &later));
+            prop_assert_eq!(at_once.len(), one_by_one.len());
+            prop_assert_eq!(at_once.has_bounds(), one_by_one.has_bounds());
+            for id in (0..at_once.len() as u32).map(KeyId) {
+                prop_assert_eq!(at_once.spelling(id), one_by_one.spelling(id));
+                let [ours, theirs] =
+                    [&at_once, &one_by_one].map(|catalog| format!("{:?}", catalog.facts(id)));
+                prop_assert_eq!(ours, theirs);
+            }
         }
     }
 
