@@ -43,6 +43,8 @@ const LONG_LIVED_EVERY: u64 = 16;
 const DAEMON_ARGUMENTS: [&str; 2] = ["--retire-after", "100ms"];
 /// How long a daemon may take to reach the step at which it dies, before it is killed where it is.
 const PATIENCE: Duration = Duration::from_millis(1500);
+/// The same after the rounds, when only steps are left that no daemon came to: on a busy machine one group may take seconds.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
 /// More files than this, and the next daemon is left alone until a quarter is left. An ordinary run hardly ever comes to it.
 const CROWD: usize = 2000;
 /// How much of the log a failure shows.
@@ -200,7 +202,7 @@ impl Storm {
             let writers: Vec<_> = (0..WRITERS)
                 .map(|_| scope.spawn(|| self.guarded(|| self.write_rounds(rounds))))
                 .collect();
-            let killer = scope.spawn(|| self.guarded(|| self.kill_daemons()));
+            let killer = scope.spawn(|| self.guarded(|| self.kill_daemons(rounds)));
             for writer in writers {
                 drop(writer.join());
             }
@@ -212,7 +214,8 @@ impl Storm {
         let unreached = self.unreached();
         assert!(
             unreached.is_empty(),
-            "no daemon died at {unreached:?} within {DEATHS_DEADLINE:?}, so nothing was tested there; {self}"
+            "no daemon died at {unreached:?} within {DEATHS_DEADLINE:?}, so nothing was tested there; deaths: {:?}; {self}",
+            lock(&self.deaths)
         );
         // A busy machine scrapes a few times a second, however many writers come and go.
         let pages = highest.pages();
@@ -350,8 +353,9 @@ impl Storm {
         }
     }
 
-    /// One daemon after the other is started and dies.
-    fn kill_daemons(&self) -> Result<(), String> {
+    /// One daemon after the other is started and dies: after the rounds at the first step at which none has died, the first time it is
+    /// there.
+    fn kill_daemons(&self, rounds: u64) -> Result<(), String> {
         for life in 0.. {
             if self.is_over.load(Ordering::Acquire) {
                 break;
@@ -365,9 +369,14 @@ impl Storm {
                 let number = (life - life / 3) as usize;
                 steps().nth(number % steps().count()).expect("a step")
             });
+            let are_rounds_over = self.next_round.load(Ordering::Relaxed) >= rounds;
+            let left = self.unreached().first().copied();
+            let left = left.filter(|_| are_rounds_over && !is_crowded);
+            let step = left.map_or(step, Step::from_name);
+            let time = 1 + random.below(3) as u32;
             let order = step.map(|step| Order {
                 step,
-                time: 1 + random.below(3) as u32,
+                time: if left.is_some() { 1 } else { time },
                 deed: Deed::Die,
             });
             let mut daemon = Stepped::spawn(
@@ -383,6 +392,7 @@ impl Storm {
             }
             *lock(&self.address) = served;
             let patience = match step {
+                Some(_) if left.is_some() => LAST_PATIENCE,
                 Some(_) => PATIENCE,
                 None => Duration::from_millis(20 + random.below(300)),
             };
