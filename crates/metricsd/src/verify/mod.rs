@@ -8,6 +8,7 @@ pub mod cli;
 pub mod compare;
 pub mod drill;
 pub mod evidence;
+pub mod guard;
 pub mod mode_b;
 mod naive;
 mod reading;

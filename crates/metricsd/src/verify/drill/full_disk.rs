@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::mount::{MountFlags, mount};
 
-use super::stage::{Stage, steps};
+use super::stage::{Stage, in_words, steps};
 use super::{Drilled, ensure};
 use crate::verify::child::{ChildError, session_program};
 use crate::verify::evidence::Ended;
@@ -79,7 +79,8 @@ fn act(scratch: &Path, session: std::path::PathBuf, stop: &Stop) -> Drilled {
     let ended = session.wait(&stage.stop, FULL_TIME);
     ensure(ended.is_none(), || {
         format!(
-            "on the full disk the session ended with {ended:?}: {}",
+            "on the full disk the session ended, {}: {}",
+            in_words(ended),
             session.output()
         )
     })?;
@@ -92,9 +93,13 @@ fn act(scratch: &Path, session: std::path::PathBuf, stop: &Stop) -> Drilled {
     })?;
 
     fs::remove_file(&filler).map_err(|err| format!("{}: {err}", filler.display()))?;
-    stage.page_with(&daemon, "the session's counts appear", probe, |page| {
-        steps(page) > 0.0
-    })?;
+    stage.page_with(
+        &daemon,
+        &mut session,
+        "the session's counts appear",
+        probe,
+        |page| steps(page) > 0.0,
+    )?;
     let made = stage.session_end(&mut session, probe)?;
     let shown = steps(&stage.page(&daemon, probe)?);
     ensure(shown == made, || {

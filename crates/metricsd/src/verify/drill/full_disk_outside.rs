@@ -1,6 +1,7 @@
 //! A full disk, seen from outside: a small file system needs namespaces of its own, so `unshare` starts our program again in them.
 
 use std::ffi::OsString;
+use std::iter;
 use std::path::Path;
 
 use super::full_disk::{BROKEN, HELD, NOT_POSSIBLE};
@@ -8,24 +9,21 @@ use super::stage::Stage;
 use super::{Drilled, below};
 use crate::sentence::one_sentence;
 use crate::verify::child::Running;
+use crate::verify::guard::guarded;
 use crate::verify::mode_b::record::Probe;
 
 pub(super) fn act(stage: &Stage, probe: &mut Probe) -> Drilled {
-    let arguments: [OsString; 9] = [
-        "--user".into(),
-        "--map-root-user".into(),
-        "--mount".into(),
-        stage.metricsd().into(),
-        "verify".into(),
-        "mode-b".into(),
-        "--full-disk-stage".into(),
-        stage.folder().into(),
-        {
-            let mut flag = OsString::from("--session-bin=");
-            flag.push(stage.session_program());
-            flag
-        },
-    ];
+    let mut session = OsString::from("--session-bin=");
+    session.push(stage.session_program());
+    let namespaces = ["--user", "--map-root-user", "--mount"].map(OsString::from);
+    // To get into a namespace takes away that it ends with us; so it is asked for again in there.
+    let arguments: Vec<OsString> = namespaces
+        .into_iter()
+        .chain(iter::once(stage.metricsd().into()))
+        .chain(guarded(stage.metricsd()))
+        .chain(["verify", "mode-b", "--full-disk-stage"].map(OsString::from))
+        .chain([stage.folder().into(), session])
+        .collect();
     let log = below(stage.folder(), "full-disk.log");
     let mut inside = match Running::start(Path::new("unshare"), &arguments, &[], log) {
         Ok(inside) => inside,

@@ -20,7 +20,7 @@ const STEPS_MIN: f64 = 200.0;
 pub(super) fn session(stage: &Stage, probe: &mut Probe) -> Drilled {
     let daemon = stage.daemon(&["--retire-after", "500ms"], probe)?;
     let mut session = stage.session(500, PATIENCE, probe)?;
-    stage.page_with(&daemon, "the session counts", probe, |page| {
+    stage.page_with(&daemon, &mut session, "the session counts", probe, |page| {
         steps(page) >= STEPS_MIN
     })?;
     session
@@ -61,9 +61,13 @@ pub(super) fn daemon(stage: &Stage, probe: &mut Probe) -> Drilled {
     let mut counts = 0;
     for kill in 1..=KILLS {
         let wanted = STEPS_MIN * f64::from(kill);
-        let before = stage.page_with(&daemon, "the session has counted on", probe, |page| {
-            steps(page) >= wanted
-        })?;
+        let before = stage.page_with(
+            &daemon,
+            &mut session,
+            "the session has counted on",
+            probe,
+            |page| steps(page) >= wanted,
+        )?;
         daemon.running.kill().map_err(|err| one_sentence(&err))?;
         probe.ask(format!("kill -9 {}", daemon.running.id()), || {
             "ended".to_owned()

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::stage::{Stage, same_counts};
+use super::stage::{Stage, in_words, same_counts};
 use super::{Drilled, PATIENCE, ensure};
 use crate::verify::mode_b::record::Probe;
 
@@ -23,12 +23,15 @@ pub(super) fn act(stage: &Stage, probe: &mut Probe) -> Drilled {
     let mut second = stage.start_daemon(&[], probe)?;
     let status = second.wait(&stage.stop, PATIENCE);
     let said = second.output();
-    probe.ask(format!("wait for pid {}", second.id()), || {
-        format!("{status:?}\n{said}")
+    probe.ask(format!("wait {}", second.id()), || {
+        format!("{}\n{said}", in_words(status))
     });
     let code = status.and_then(|status| status.code());
     ensure(code == Some(1), || {
-        format!("the second daemon ended with {status:?}, expected exit code 1: {said}")
+        format!(
+            "of the second daemon: {}, expected exit code 1: {said}",
+            in_words(status)
+        )
     })?;
     let pid = first.running.id();
     ensure(said.contains(&format!("process {pid} ")), || {

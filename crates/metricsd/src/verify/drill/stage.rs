@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -165,38 +166,45 @@ impl Stage {
 
     /// The daemon's page, written down.
     pub(super) fn page(&self, daemon: &Daemon, probe: &mut Probe) -> Result<Page, String> {
-        let answer = self.client.get(&daemon.url, &[], probe)?;
+        let answer = self.client.page(&daemon.url, Some(&[STEPS]), probe)?;
         match answer.status {
             200 => Ok(Page::read(answer.body)),
             status => Err(format!("{} answers {status}", daemon.url)),
         }
     }
 
-    /// Looks at the page until it is as wanted. The page.
+    /// Looks at the page until it is as wanted, for as long as the session that is to bring it about runs. The page.
     pub(super) fn page_with(
         &self,
         daemon: &Daemon,
+        session: &mut Running,
         what: &str,
         probe: &mut Probe,
         wanted: impl Fn(&Page) -> bool,
     ) -> Result<Page, String> {
         let mut last = Err("not looked".to_owned());
         self.stop.wait(PATIENCE, || {
+            // Asked first: what it did before its end is on the page.
+            let is_over = session.ended().is_some();
             last = self.page(daemon, &mut Probe::default());
-            last.as_ref().is_ok_and(&wanted)
+            is_over || last.as_ref().is_ok_and(&wanted)
         });
         let page = last?;
         let steps = steps(&page);
-        probe.ask(format!("GET {} until {what}", daemon.url), || {
-            format!("{STEPS} {steps}")
-        });
+        let asked = format!("curl -s {} | grep ^{STEPS} # until {what}", daemon.url);
+        probe.ask(asked, || format!("{STEPS} {steps}"));
         if wanted(&page) {
-            Ok(page)
-        } else {
-            Err(format!(
-                "within {PATIENCE:?} it did not come to this: {what}; {STEPS} is {steps}"
-            ))
+            return Ok(page);
         }
+        Err(match session.ended() {
+            Some(status) => format!(
+                "the session ended with {status} before it came to this: {what}; {STEPS} is {steps}: {}",
+                session.output()
+            ),
+            None => {
+                format!("within {PATIENCE:?} it did not come to this: {what}; {STEPS} is {steps}")
+            }
+        })
     }
 
     /// Waits for a session to end by itself with exit code 0. The steps that it says it made.
@@ -207,8 +215,8 @@ impl Stage {
     ) -> Result<f64, String> {
         let status = session.wait(&self.stop, PATIENCE);
         let output = session.output();
-        probe.ask(format!("wait for pid {}", session.id()), || {
-            format!("{status:?}\n{output}")
+        probe.ask(format!("wait {}", session.id()), || {
+            format!("{}\n{output}", in_words(status))
         });
         match status {
             Some(status) if status.success() => crate::verify::child::steps_in(&output)
@@ -226,6 +234,11 @@ impl Stage {
         self.started.set(self.started.get() + 1);
         self.started.get()
     }
+}
+
+/// How a child ended, as a shell would say it.
+pub(super) fn in_words(status: Option<ExitStatus>) -> String {
+    status.map_or_else(|| "it still runs".to_owned(), |status| status.to_string())
 }
 
 /// The steps that a page shows.
@@ -250,6 +263,38 @@ pub(super) fn same_counts(before: &Page, after: &Page) -> Result<usize, String> 
         .find(|(series, value)| is.get(*series) != Some(value))
     {
         None => Ok(was.len()),
-        Some((series, value)) => Err(format!("{series} was {value} and is {:?}", is.get(series))),
+        Some((series, was)) => Err(match is.get(series) {
+            Some(is) => format!("{series} was {was} and is {is}"),
+            None => format!("{series} was {was} and is gone"),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(text: &str) -> Page {
+        Page::read(format!("# TYPE a_total counter\n{text}").into_bytes())
+    }
+
+    #[test]
+    fn one_count_that_differs_or_is_gone_is_named() {
+        let before = page("a_total{x=\"1\"} 5\na_total{x=\"2\"} 7\n");
+        assert_eq!(same_counts(&before, &before), Ok(2));
+        assert_eq!(nothing_lost(&before, &before), Ok(2));
+        let more = page("a_total{x=\"1\"} 6\na_total{x=\"2\"} 7\n");
+        assert_eq!(
+            same_counts(&before, &more),
+            Err("a_total{x=\"1\"} was 5 and is 6".to_owned())
+        );
+        assert_eq!(nothing_lost(&before, &more), Ok(2));
+        let gone = page("a_total{x=\"2\"} 6\n");
+        assert_eq!(
+            same_counts(&before, &gone),
+            Err("a_total{x=\"1\"} was 5 and is gone".to_owned())
+        );
+        let lost = nothing_lost(&before, &gone).unwrap_err();
+        assert!(lost.starts_with("2 counts went back or away"), "{lost}");
     }
 }

@@ -8,6 +8,11 @@ use jiff::Timestamp;
 
 use super::{Ended, Evidence, Exchange, Step};
 
+/// Before the steps.
+const HOW_TO_READ: &str = "Each console block is a command that asks the same, for whoever wants to repeat a step. metricsd needed none of \
+these programs: it asked over HTTP and looked into procfs by itself. Processes, ports and scratch directories of a session or a drill \
+that was started here are gone.\n";
+
 /// The whole document.
 pub fn markdown(evidence: &Evidence) -> String {
     let mut text = String::new();
@@ -19,6 +24,7 @@ pub fn markdown(evidence: &Evidence) -> String {
     subject(&mut text, evidence);
     summary(&mut text, &evidence.steps);
     push(&mut text, "## Steps\n");
+    push(&mut text, HOW_TO_READ);
     for (index, step) in evidence.steps.iter().enumerate() {
         one_step(&mut text, index + 1, step);
     }

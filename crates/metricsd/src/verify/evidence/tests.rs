@@ -14,7 +14,7 @@ fn step(id: &str, outcome: Ended, answer: &str) -> Step {
         started: at,
         duration: Duration::from_millis(1500),
         exchanges: vec![Exchange::new(
-            "GET http://127.0.0.1:9111/metrics",
+            "curl -si http://127.0.0.1:9111/metrics",
             answer,
             at,
             Duration::from_micros(1500),
@@ -63,7 +63,7 @@ fn every_step_is_there_with_what_was_asked_answered_and_when() {
         "1970-01-01 00:01:01.000 UTC (61.0 s)",
         "| 1 | `http_ok` | PASS |",
         "| 2 | `up_stable` | not checked |",
-        "```console\nGET http://127.0.0.1:9111/metrics\n```",
+        "```console\ncurl -si http://127.0.0.1:9111/metrics\n```",
         "took 1.50 s, 3 attempts",
         "answered after 1.5 ms",
         "To do: do that",

@@ -9,6 +9,9 @@ use super::record::{Book, Probe, Retry};
 use super::{Wiring, ids};
 use crate::verify::evidence::{Ended, Finding};
 
+/// What says which version serves.
+const BUILD_INFO: &str = "metricsd_build_info";
+
 impl Wiring<'_> {
     pub(super) fn http_ok(&mut self, book: &mut Book<'_>) {
         let title = "The page is served with status 200";
@@ -18,9 +21,10 @@ impl Wiring<'_> {
                 Ok(page) => {
                     probe.file("metrics-before.prom", &page.bytes);
                     let text = format!(
-                        "200, {} bytes, {} samples",
+                        "200, {} bytes, {} samples{}",
                         page.bytes.len(),
-                        page.samples.len()
+                        page.samples.len(),
+                        served_by(&page)
                     );
                     before = Some(page);
                     Finding::pass(text)
@@ -39,7 +43,7 @@ impl Wiring<'_> {
         let title = "The page is declared as text 0.0.4";
         let url = self.settings.url.to_string();
         book.step_with(ids::CONTENT_TYPE, title, self.retry, |probe| {
-            match self.client.get(&url, &[], probe) {
+            match self.client.page(&url, Some(&[]), probe) {
                 Ok(answer) if answer.content_type == CONTENT_TYPE_TEXT_0_0_4 => {
                     Finding::pass(format!("{CONTENT_TYPE_TEXT_0_0_4}, exactly"))
                 }
@@ -77,10 +81,19 @@ impl Wiring<'_> {
         });
     }
 
-    /// The page as it is now.
+    /// The page as it is now; its beginning is written down.
     pub(super) fn page(&self, probe: &mut Probe) -> Result<Page, Finding> {
+        self.page_about(None, probe)
+    }
+
+    /// The page as it is now; the lines of these names are written down.
+    pub(super) fn page_about(
+        &self,
+        names: Option<&[&str]>,
+        probe: &mut Probe,
+    ) -> Result<Page, Finding> {
         let url = self.settings.url.to_string();
-        match self.client.get(&url, &[], probe) {
+        match self.client.page(&url, names, probe) {
             Ok(answer) if answer.status == 200 => Ok(Page::read(answer.body)),
             Ok(answer) => Err(Finding::fail(
                 format!("{url} answers with status {}, expected 200", answer.status),
@@ -89,6 +102,14 @@ impl Wiring<'_> {
             Err(err) => Err(unreachable_page(&err)),
         }
     }
+}
+
+/// The version of the daemon, by its own word.
+fn served_by(page: &Page) -> String {
+    let version = page
+        .named(BUILD_INFO)
+        .find_map(|sample| sample.series.split('"').nth(1));
+    version.map_or_else(String::new, |version| format!(", of metricsd {version}"))
 }
 
 fn unreachable_page(err: &str) -> Finding {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::record::Probe;
-use crate::verify::evidence::Exchange;
+use crate::verify::evidence::{Exchange, redact};
 
 /// How long an answer may take.
 const TIME_MAX: Duration = Duration::from_secs(10);
@@ -67,24 +67,46 @@ impl Client {
         query: &[(&str, &str)],
         probe: &mut Probe,
     ) -> Result<Answer, String> {
+        self.get_shown(url, query, probe, Answer::text)
+    }
+
+    /// `GET` of a page of metrics, of which the lines of `names` are written down, which may be prefixes; its beginning if none.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn page(
+        &self,
+        url: &str,
+        names: Option<&[&str]>,
+        probe: &mut Probe,
+    ) -> Result<Answer, String> {
+        self.get_shown(url, &[], probe, |answer| match names {
+            Some(names) if answer.status == 200 => lines_of(&answer.text(), names),
+            _ => answer.text(),
+        })
+    }
+
+    fn get_shown(
+        &self,
+        url: &str,
+        query: &[(&str, &str)],
+        probe: &mut Probe,
+        shown: impl FnOnce(&Answer) -> String,
+    ) -> Result<Answer, String> {
         let (at, clock) = (Timestamp::now(), Instant::now());
         let answer = self.ask(url, query);
+        let duration = clock.elapsed();
         let shown = match &answer {
             Ok(answer) => format!(
                 "{} {}\n{} bytes\n{}",
                 answer.status,
                 answer.content_type,
                 answer.body.len(),
-                String::from_utf8_lossy(&answer.body)
+                shown(answer)
             ),
             Err(err) => err.clone(),
         };
-        let mut asked = format!("GET {url}");
-        for (index, (name, value)) in query.iter().enumerate() {
-            let mark = if index == 0 { '?' } else { '&' };
-            asked.push_str(&format!("{mark}{name}={value}"));
-        }
-        probe.keep(Exchange::new(asked, &shown, at, clock.elapsed()));
+        probe.keep(Exchange::new(command(url, query), &shown, at, duration));
         answer
     }
 
@@ -116,5 +138,48 @@ impl Client {
             content_type,
             body,
         })
+    }
+}
+
+/// The command that asks the same.
+fn command(url: &str, query: &[(&str, &str)]) -> String {
+    let flags = if query.is_empty() { "-si" } else { "-siG" };
+    let mut words = vec!["curl".to_owned(), flags.to_owned(), url.to_owned()];
+    for (name, value) in query {
+        words.extend(["--data-urlencode".to_owned(), format!("{name}={value}")]);
+    }
+    redact(words.iter().map(String::as_str))
+}
+
+fn lines_of(page: &str, names: &[&str]) -> String {
+    let is_wanted = |line: &&str| {
+        let name = line.strip_prefix("# TYPE ").unwrap_or(line);
+        names.iter().any(|wanted| name.starts_with(wanted))
+    };
+    let lines: Vec<&str> = page.lines().filter(is_wanted).collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_written_down_as_a_command_that_can_be_repeated() {
+        assert_eq!(
+            command("http://h:1/metrics", &[]),
+            "curl -si http://h:1/metrics"
+        );
+        assert_eq!(
+            command("http://h:1/api", &[("query", "up{job=\"x\"}[3s]")]),
+            "curl -siG http://h:1/api --data-urlencode 'query=up{job=\"x\"}[3s]'"
+        );
+    }
+
+    #[test]
+    fn of_a_page_the_lines_are_shown_that_matter() {
+        let page = "# HELP a x\n# TYPE a counter\na_total 1\n# TYPE b gauge\nb 2\n";
+        assert_eq!(lines_of(page, &["a"]), "# TYPE a counter\na_total 1");
+        assert_eq!(lines_of(page, &[]), "");
     }
 }

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::os::unix::fs::MetadataExt;
 
-use super::processes::{PortLook, Seen, listeners_on, listening_addresses, look_into};
+use super::processes::{PortLook, Seen, listeners_on, listening_addresses, look_into, writers_of};
 use super::record::{Book, Probe};
 use super::{Wiring, ids};
 use crate::lock_holder::{LockHolder, find_holder};
@@ -60,7 +60,7 @@ impl Wiring<'_> {
         let mut writers: Vec<Seen> = Vec::new();
         book.step(ids::SESSIONS_LISTEN_ON_NOTHING, title, |probe| {
             let directory = &self.settings.merge.directory.path;
-            let asked = format!("/proc/*/maps: shards of {} mapped for writing", directory.display());
+            let asked = writers_of(directory);
             let mut hidden = 0;
             probe.ask(asked, || match look_into(directory) {
                 Ok(look) => {
@@ -106,8 +106,7 @@ impl Wiring<'_> {
             ));
         };
         let mut look = Err(std::io::Error::other("not looked"));
-        let asked =
-            format!("/proc/net/tcp, /proc/net/tcp6, /proc/*/fd: who listens on {address}:{port}");
+        let asked = format!("ss -ltnp 'sport = :{port}' # on {address}");
         probe.ask(asked, || {
             look = listeners_on(address, port);
             match &look {
@@ -163,7 +162,10 @@ impl Wiring<'_> {
         let directory = &self.settings.merge.directory.path;
         let mut holder = LockHolder::Unknown;
         probe.ask(
-            format!("/proc/locks: who locks {}", directory.display()),
+            format!(
+                "grep \":$(stat -c %i {}) \" /proc/locks",
+                directory.display()
+            ),
             || {
                 if let Ok(metadata) = directory.metadata() {
                     holder = find_holder(metadata.dev(), metadata.ino());
@@ -199,30 +201,24 @@ impl Wiring<'_> {
 
 fn listening(session: &Seen, probe: &mut Probe) -> Option<String> {
     let mut found = None;
-    probe.ask(
-        format!(
-            "/proc/{0}/net/tcp, /proc/{0}/fd: listening sockets",
-            session.pid
-        ),
-        || {
-            match listening_addresses(session.pid) {
-                Ok(addresses) if addresses.is_empty() => "none".to_owned(),
-                Ok(addresses) => {
-                    let addresses = addresses.join(", ");
-                    found = Some(format!("{session} listens on {addresses}"));
-                    addresses
-                }
-                // One that ended meanwhile listens on nothing.
-                Err(_) if !std::path::Path::new(&format!("/proc/{}", session.pid)).exists() => {
-                    "ended".to_owned()
-                }
-                Err(err) => {
-                    found = Some(format!("{session} may not be looked at: {err}"));
-                    err.to_string()
-                }
+    probe.ask(format!("ss -ltnp | grep pid={},", session.pid), || {
+        match listening_addresses(session.pid) {
+            Ok(addresses) if addresses.is_empty() => "none".to_owned(),
+            Ok(addresses) => {
+                let addresses = addresses.join(", ");
+                found = Some(format!("{session} listens on {addresses}"));
+                addresses
             }
-        },
-    );
+            // One that ended meanwhile listens on nothing.
+            Err(_) if !std::path::Path::new(&format!("/proc/{}", session.pid)).exists() => {
+                "ended".to_owned()
+            }
+            Err(err) => {
+                found = Some(format!("{session} may not be looked at: {err}"));
+                err.to_string()
+            }
+        }
+    });
     found
 }
 

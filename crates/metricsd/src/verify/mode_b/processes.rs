@@ -159,6 +159,14 @@ pub struct DirectoryLook {
     pub hidden: usize,
 }
 
+/// The command that finds who writes there.
+pub fn writers_of(directory: &Path) -> String {
+    format!(
+        "grep -lE 'rw-s .* {}/' /proc/[0-9]*/maps",
+        directory.display()
+    )
+}
+
 /// Looks into a shard directory, and at who writes there.
 ///
 /// # Errors

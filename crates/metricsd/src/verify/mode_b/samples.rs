@@ -21,6 +21,9 @@ const FAMILIES: [(&str, &str); 6] = [
     ("peaktrade_risk_blocks_total", "counter"),
 ];
 
+/// What the names of strategy and risk families begin with.
+const OURS: [&str; 2] = ["peaktrade_strategy_", "peaktrade_risk_"];
+
 /// Defects and losses that are named in one sentence; the exchange has the page.
 const NAMED_MAX: usize = 5;
 
@@ -45,8 +48,10 @@ impl Wiring<'_> {
                 wanted.push((name, known(name)));
             }
         }
+        let names: Vec<&str> = wanted.iter().map(|(name, _)| *name).collect();
+        let shown = Some(names.as_slice()).filter(|names| !names.is_empty());
         book.step_with(ids::FAMILIES_PRESENT, title, self.retry, |probe| {
-            let page = match self.page(probe) {
+            let page = match self.page_about(shown, probe) {
                 Ok(page) => page,
                 Err(finding) => return finding,
             };
@@ -114,8 +119,11 @@ impl Wiring<'_> {
             let deadline = Instant::now() + limit;
             loop {
                 let mut last = Probe::default();
-                let page = self.page(&mut last);
-                let moved = page.as_ref().ok().and_then(|page| moved(before, page));
+                let page = self.page_about(Some(&[]), &mut last);
+                let moved = page
+                    .as_ref()
+                    .ok()
+                    .and_then(|page| moved(before, page, &mut last));
                 let is_over = Instant::now() >= deadline || stop.is_asked();
                 if moved.is_none() && !is_over {
                     stop.sleep(LOOK_INTERVAL);
@@ -153,7 +161,7 @@ impl Wiring<'_> {
                 ("metrics-settled.prom", self.args.settle),
             ] {
                 stop.sleep(wait);
-                let after = match self.page(probe) {
+                let after = match self.page_about(Some(&OURS), probe) {
                     Ok(page) => page,
                     Err(finding) => return finding,
                 };
@@ -168,9 +176,7 @@ impl Wiring<'_> {
     }
 
     fn what_is_left(&self, after: &Page) -> Result<String, Finding> {
-        let is_ours = |name: &str| {
-            name.starts_with("peaktrade_strategy_") || name.starts_with("peaktrade_risk_")
-        };
+        let is_ours = |name: &str| OURS.iter().any(|prefix| name.starts_with(prefix));
         let mut faults = losses(&self.during, after);
         let ours = self
             .during
@@ -222,18 +228,24 @@ fn family_fault(page: &Page, name: &str, kind: Option<&str>) -> Option<String> {
         .then(|| format!("{name} is {}, expected {kind}", found.unwrap_or("untyped")))
 }
 
-/// The counter that moved most, in words.
-fn moved(before: &Page, now: &Page) -> Option<String> {
+/// The counter that moved most, in words; all of them are written down.
+fn moved(before: &Page, now: &Page, probe: &mut Probe) -> Option<String> {
     let rise = |series: &str, value: f64| value - before.value(series).unwrap_or(0.0);
     let (most, by) = now
         .counters()
         .map(|sample| (sample, rise(&sample.series, sample.value)))
         .max_by(|(_, a), (_, b)| a.total_cmp(b))
         .filter(|(_, by)| *by > 0.0)?;
-    let count = now
+    let risen: Vec<String> = now
         .counters()
         .filter(|sample| rise(&sample.series, sample.value) > 0.0)
-        .count();
+        .map(|sample| {
+            let was = before.value(&sample.series).unwrap_or(0.0);
+            format!("{}: {was}, then {}", sample.series, sample.value)
+        })
+        .collect();
+    let count = risen.len();
+    probe.ask("compare it with metrics-before.prom", || risen.join("\n"));
     Some(format!(
         "{count} counters moved, {} by {by} to {}",
         most.series, most.value

@@ -2,17 +2,18 @@
 //!
 //! Invariant: it has a time after which it ends by itself, also if we are killed; it is asked and then made to end if it does not.
 
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use procfs::process::Process;
 use tempfile::TempDir;
 
-use super::processes::{Seen, look_into};
+use super::processes::{Seen, look_into, writers_of};
 use super::record::{Book, Probe};
 use super::{Wiring, ids};
 use crate::sentence::one_sentence;
-use crate::verify::child::{Running, SessionPlan, session_program, steps_in};
+use crate::verify::child::{Running, SESSION_CONFIG, SessionPlan, session_program, steps_in};
 use crate::verify::evidence::Finding;
 
 /// What a session may take longer than its time: it loads, and machines are busy.
@@ -61,6 +62,9 @@ impl Wiring<'_> {
             };
             self.writes(session, probe)
         });
+        if session.is_some() && self.args.session_config.is_none() {
+            book.file("shadow-session.toml", SESSION_CONFIG.as_bytes());
+        }
         self.session = session;
     }
 
@@ -92,48 +96,49 @@ impl Wiring<'_> {
         let directory = &self.settings.merge.directory.path;
         let pid = session.running.id();
         let mut is_writer = false;
-        let asked = format!(
-            "{} (PEAKTRADE_METRICS_MULTIPROC_DIR={}); /proc/{pid}/maps",
-            session.running.command(),
-            directory.display()
+        let command = session.running.command();
+        probe.ask(
+            format!("{command} & {}", writers_of(directory)),
+            || match look_into(directory) {
+                Ok(look) => {
+                    is_writer = look
+                        .writers
+                        .iter()
+                        .any(|writer| i64::from(writer.pid) == i64::from(pid));
+                    let verb = if is_writer { "has" } else { "has not" };
+                    format!(
+                        "pid {pid} {verb} mapped shards of {} for writing",
+                        directory.display()
+                    )
+                }
+                Err(err) => err.to_string(),
+            },
         );
-        probe.ask(asked, || match look_into(directory) {
-            Ok(look) => {
-                is_writer = look
-                    .writers
-                    .iter()
-                    .any(|writer| i64::from(writer.pid) == i64::from(pid));
-                let verb = if is_writer { "has" } else { "has not" };
-                format!(
-                    "pid {pid} {verb} mapped shards of {} for writing",
-                    directory.display()
-                )
-            }
-            Err(err) => err.to_string(),
-        });
         if is_writer {
             return Finding::pass(format!(
                 "pid {pid} writes shards into {}",
                 directory.display()
             ));
         }
-        let ended = match session.running.ended() {
+        match session.running.ended() {
             Some(status) => {
                 probe.do_not_retry();
-                format!(
-                    "it ended with {status}: {}",
-                    last_lines(&session.running.output())
+                Finding::fail(
+                    format!(
+                        "it ended with {status}: {}",
+                        last_lines(&session.running.output())
+                    ),
+                    "do what its last lines say, or name another program with --session-bin, another configuration with --session-config",
                 )
             }
-            None => format!(
-                "pid {pid} runs and writes no shard into {}",
-                directory.display()
+            None => Finding::fail(
+                format!(
+                    "pid {pid} runs and writes no shard into {}",
+                    directory.display()
+                ),
+                "run it in Mode B: telemetry.mode = \"B\", PEAKTRADE_METRICS_MODE=B",
             ),
-        };
-        Finding::fail(
-            ended,
-            "run it in Mode B: telemetry.mode = \"B\", PEAKTRADE_METRICS_MODE=B",
-        )
+        }
     }
 
     /// Follows the page until the session has ended. When that was; none if none ended.
@@ -160,27 +165,15 @@ impl Wiring<'_> {
             let status = status.or_else(|| running.end());
             ended_at = Some(Timestamp::now());
             let output = running.output();
-            probe.ask(format!("wait for pid {}", running.id()), || output.clone());
+            probe.ask(format!("wait {}", running.id()), || {
+                let ended = status.map_or_else(String::new, |status| format!("{status}\n"));
+                format!("{ended}{output}")
+            });
             probe.file("session.log", output.as_bytes());
-            let steps = steps_in(&output).map_or(String::new(), |steps| format!(", {steps} steps"));
-            match status {
-                Some(status) if status.success() && by_itself => Finding::pass(format!(
-                    "pid {} ended with exit code 0{steps}",
-                    running.id()
-                )),
-                Some(status) if by_itself => Finding::fail(
-                    format!(
-                        "pid {} ended with {status}: {}",
-                        running.id(),
-                        last_lines(&output)
-                    ),
-                    "read what it says in session.log",
-                ),
-                _ => Finding::fail(
-                    format!("pid {} did not end in time and was made to", running.id()),
-                    "make --session-time longer than the session needs",
-                ),
+            if !by_itself && stop.is_asked() {
+                return Finding::skip("interrupted before its end", "run it again");
             }
+            how_it_ended(running.id(), status.filter(|_| by_itself), &output)
         });
         if let Some(during) = during {
             book.file("metrics-during.prom", &during.bytes);
@@ -201,7 +194,59 @@ impl Wiring<'_> {
     }
 }
 
+/// Judges a session's end; no status is that of one that had to be made to.
+fn how_it_ended(pid: u32, status: Option<ExitStatus>, output: &str) -> Finding {
+    let Some(status) = status else {
+        return Finding::fail(
+            format!(
+                "pid {pid} did not end within --session-time and {GRACE:?} more, and was made to: {}",
+                last_lines(output)
+            ),
+            "look why it goes on (session.log); --session-time is given to it as --duration",
+        );
+    };
+    if !status.success() {
+        return Finding::fail(
+            format!("pid {pid} ended with {status}: {}", last_lines(output)),
+            "read what it says in session.log",
+        );
+    }
+    let steps = steps_in(output).map_or(String::new(), |steps| format!(", {steps} steps"));
+    Finding::pass(format!("pid {pid} ended with exit code 0{steps}"))
+}
+
 fn last_lines(output: &str) -> String {
     let lines: Vec<&str> = output.lines().collect();
+    if lines.is_empty() {
+        return "it printed nothing".to_owned();
+    }
     lines[lines.len().saturating_sub(LAST_LINES)..].join(" / ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+    use crate::verify::evidence::Ended;
+
+    #[test]
+    fn only_an_end_of_its_own_with_exit_code_0_passes() {
+        let of = |status| how_it_ended(7, status, "begun\nSteps: 12\n");
+        let fine = of(Some(ExitStatus::from_raw(0)));
+        assert_eq!(
+            fine,
+            Finding::pass("pid 7 ended with exit code 0, 12 steps")
+        );
+        for (status, word) in [
+            (Some(ExitStatus::from_raw(3 << 8)), "exit status: 3"),
+            (Some(ExitStatus::from_raw(9)), "signal: 9"),
+            (None, "was made to"),
+        ] {
+            let finding = of(status);
+            assert_eq!(finding.ended, Ended::Fail, "{finding:?}");
+            assert!(finding.text.contains(word), "{finding:?}");
+            assert!(finding.text.contains("Steps: 12"), "{finding:?}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the daemon's word alone is not enough, and neither is a file: a dead session's shard lies there like a live one's.
 
-use super::processes::{DirectoryLook, look_into};
+use super::processes::{DirectoryLook, look_into, writers_of};
 use super::record::{Book, Probe};
 use super::{Wiring, ids};
 use crate::verify::evidence::Finding;
@@ -34,7 +34,7 @@ impl Wiring<'_> {
     pub(super) fn shards_live(&self, book: &mut Book<'_>) {
         let title = "Somebody writes: by the daemon's word, and by procfs";
         book.step_with(ids::SHARDS_LIVE, title, self.retry, |probe| {
-            let page = match self.page(probe) {
+            let page = match self.page_about(Some(&[SHARDS, SESSIONS]), probe) {
                 Ok(page) => page,
                 Err(finding) => return finding,
             };
@@ -66,10 +66,7 @@ impl Wiring<'_> {
         let directory = &self.settings.merge.directory.path;
         let mut look = Err(std::io::Error::other("not looked"));
         probe.ask(
-            format!(
-                "ls -l {0}; /proc/*/maps: shards of {0} mapped for writing",
-                directory.display()
-            ),
+            format!("ls -l {}; {}", directory.display(), writers_of(directory)),
             || {
                 look = look_into(directory);
                 match &look {

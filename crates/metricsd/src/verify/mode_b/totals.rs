@@ -10,7 +10,13 @@ impl Wiring<'_> {
     pub(super) fn totals_proven(&self, book: &mut Book<'_>) {
         let title = "Every total equals what is recomputed without the daemon";
         book.step(ids::TOTALS_PROVEN, title, |probe| {
-            let asked = format!("metricsd verify totals --url {}", self.settings.url);
+            let merge = &self.settings.merge;
+            let asked = format!(
+                "metricsd verify totals --multiproc-dir {} --state-dir {} --url {}",
+                merge.directory.path.display(),
+                merge.state.path.display(),
+                self.settings.url
+            );
             let mut finding = Finding::fail("nothing was compared", "run `metricsd verify totals`");
             probe.ask(asked, || {
                 let totals = prove(&self.settings.merge, &self.settings.url);
@@ -20,8 +26,9 @@ impl Wiring<'_> {
                     .find(|check| check.outcome != Outcome::Pass);
                 finding = match failed {
                     None if has_passed(&totals.checks) => {
-                        let last = totals.checks.last().map_or("", |check| check.text.as_str());
-                        Finding::pass(last)
+                        let of = |id| totals.checks.iter().find(|check| check.id == id);
+                        let check = of("totals_equal").or(totals.checks.last());
+                        Finding::pass(check.map_or("", |check| check.text.as_str()))
                     }
                     Some(failed) => Finding::fail(
                         format!("{}: {}", failed.id, failed.text),
