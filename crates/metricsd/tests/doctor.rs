@@ -984,6 +984,61 @@ fn other_daemons_and_collectors_are_named() {
         ],
     ));
     assert!(place.examine().found().is_empty(), "nothing is retired");
+    // The file says it as well, seen from the daemon's own working directory.
+    fs::write(
+        place.folder.path().join("off.toml"),
+        "[retire]\nafter = \"off\"\n",
+    )
+    .unwrap();
+    for (flags, retires) in [
+        (["--config.file", "off.toml"].as_slice(), false),
+        (&["--config.file=off.toml", "--retire-after=1h"], true),
+    ] {
+        place.daemon = None;
+        let mut command = metricsd(&["serve", "--web.listen-address", "127.0.0.1:0"]);
+        command
+            .args(["--multiproc-dir", place.shards.to_str().unwrap()])
+            .args(["--state-dir", place.state.to_str().unwrap()])
+            .args(flags)
+            .current_dir(place.folder.path());
+        place.daemon = Some(Daemon::spawn(&mut command));
+        assert_eq!(place.examine().found().is_empty(), !retires, "{flags:?}");
+    }
+}
+
+#[test]
+fn what_only_the_doctors_user_may_not_read_is_no_damage() {
+    let test = "what_only_the_doctors_user_may_not_read_is_no_damage";
+    if !inside(test) {
+        return;
+    }
+    let Some(place) = Place::served(test) else {
+        return;
+    };
+    let shard = write_shard(&place.shards, "counter_1.db", &[(counter("a"), 1.0)]);
+    let _writer = File::options().write(true).open(&shard).unwrap();
+    let states = fs::read_dir(&place.state).unwrap().flatten();
+    for path in states.map(|entry| entry.path()).chain([shard]) {
+        fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    fs::set_permissions(&place.state, PermissionsExt::from_mode(0o755)).unwrap();
+    let program = place.folder.path().join("metricsd");
+    fs::copy(env!("CARGO_BIN_EXE_metricsd"), &program).unwrap();
+    let mut command = Command::new(&program);
+    command
+        .args(place.command().get_args())
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .current_dir("/")
+        .env_clear();
+    if command.output().is_err() {
+        return skip(test, "no other user here");
+    }
+    let report = Report::of(&mut command);
+    let by = "as the daemon's user or as root";
+    report.has("WARN", "shard_files", "may not read counter_1.db", by);
+    report.has("WARN", "state_whole", "may not read", by);
+    assert_eq!(report.code, 0, "{:#?}", report.found());
 }
 
 #[test]

@@ -7,12 +7,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::processes::{Process, Processes};
+use super::processes::{Process, Processes, seen_by};
 use super::user::User;
 use super::{findings_or, some_of};
+use crate::config::FileConfig;
 use crate::directory::ShardDirectory;
 use crate::lock_holder::holder_pid;
 use crate::report::Check;
+use crate::retention::RetireAfter;
 
 /// Most descriptors of the daemon that are searched for its directories, which it opens first.
 const SEARCHED_MAX: usize = 1000;
@@ -106,20 +108,21 @@ impl Daemon {
         )]
     }
 
-    /// Whether it was told to leave every shard where it is.
+    /// Whether it removes shards: it was not told to leave them, by its flag or else by its configuration file.
     fn retires(&self, processes: &Processes) -> bool {
         let Some(process) = self.pid.and_then(|pid| processes.get(pid)) else {
             return true;
         };
-        let arguments: Vec<_> = process
-            .arguments
-            .iter()
-            .map(|it| it.to_string_lossy())
-            .collect();
-        let is_off = arguments
-            .windows(2)
-            .any(|pair| pair[0] == "--retire-after" && pair[1] == "off");
-        !is_off && !arguments.iter().any(|it| it == "--retire-after=off")
+        if let Some(after) = process.flag("--retire-after") {
+            return after != "off";
+        }
+        let Some(path) = process.flag("--config.file").map(Path::new) else {
+            return true;
+        };
+        // Where its root may not be looked at, the path most likely means the same here.
+        let file =
+            FileConfig::read(&seen_by(process.pid, path)).or_else(|_| FileConfig::read(path));
+        file.map_or(true, |file| file.retire_after != Some(RetireAfter(None)))
     }
 }
 
@@ -191,8 +194,8 @@ pub(super) fn check_collectors(daemon: &Daemon, processes: &Processes) -> Vec<Ch
     if !listeners.is_empty() {
         checks.push(Check::warn(
             id,
-            format!("programs with this directory listen on a port: {}; if they serve merged metrics of their own (MultiProcessCollector), those fall when the daemon retires a shard", some_of(&listeners)),
-            "if they do: let Prometheus scrape metricsd alone and remove MultiProcessCollector from the program, or start the daemon with --retire-after off",
+            format!("programs with this directory listen on a port, as any server does: {}; whether one also serves merged metrics of its own (MultiProcessCollector) is not seen, and those would fall when the daemon retires a shard", some_of(&listeners)),
+            "nothing, if none does; else let Prometheus scrape metricsd alone and remove MultiProcessCollector from the program, or start the daemon with --retire-after off",
         ));
     }
     findings_or(checks, id, "nobody else is seen to read the shards")

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use super::survey::Survey;
+use super::user::{READ, own_user};
 use super::{findings_or, some_of};
 use crate::clock::unix_seconds;
 use crate::collect::{Collector, NamedConflict};
@@ -38,6 +39,22 @@ pub(super) fn check_files(survey: &Survey, collector: Option<&Collector>) -> Vec
             "see shard_directory and directory_access",
         )];
     };
+    let own = own_user();
+    let hidden = survey
+        .files
+        .iter()
+        .filter(|file| !own.may(file.owned, READ));
+    let hidden: Vec<String> = hidden.map(|file| file.name.clone()).collect();
+    if !hidden.is_empty() {
+        checks.push(Check::warn(
+            id,
+            format!(
+                "this user ({own}) may not read {}; what is in them, conflicts and degraded writers included, was not looked at",
+                some_of(&hidden)
+            ),
+            "run the doctor as the daemon's user or as root",
+        ));
+    }
     let young = unix_seconds(SystemTime::now() - YOUNG);
     let files = survey.files.iter();
     let times: HashMap<&str, f64> = files

@@ -120,13 +120,19 @@ impl Processes {
         }
         let mut checks = Vec::new();
         if self.hidden_count > 0 {
+            let next = match rustix::process::geteuid().is_root() {
+                true => {
+                    "run the doctor with CAP_SYS_PTRACE: outside the container, or with that capability in it"
+                }
+                false => "run the doctor as root, with the flags and the environment of the daemon",
+            };
             checks.push(Check::warn(
                 id,
                 format!(
-                    "the environment of {} processes of other users cannot be looked at; what is said of processes leaves them out",
+                    "the environment of {} processes may not be looked at; what is said of processes leaves them out",
                     self.hidden_count
                 ),
-                "run the doctor as root: sudo metricsd doctor --multiproc-dir DIR --state-dir DIR",
+                next,
             ));
         }
         if self.is_cut {
@@ -147,6 +153,19 @@ impl Process {
     /// Whether one of its variables names the shard directory.
     pub(super) fn is_wired(&self) -> bool {
         self.named.iter().any(|named| named.is_ours)
+    }
+
+    /// The value of a flag, as the next word or behind `=`.
+    pub(super) fn flag(&self, name: &str) -> Option<&OsStr> {
+        let mut words = self.arguments.iter();
+        while let Some(word) = words.next() {
+            match word.as_bytes().strip_prefix(name.as_bytes()) {
+                Some([]) => return words.next().map(OsString::as_os_str),
+                Some([b'=', value @ ..]) => return Some(OsStr::from_bytes(value)),
+                _ => {}
+            }
+        }
+        None
     }
 
     /// For a message.
@@ -234,19 +253,12 @@ impl Scan<'_> {
     }
 
     fn follow(&self, pid: u32, variable: Option<&'static str>, value: PathBuf) -> Named {
-        let (path, through) = match value.strip_prefix("/") {
-            Ok(below) => (
-                value.clone(),
-                Path::new("/proc")
-                    .join(pid.to_string())
-                    .join("root")
-                    .join(below),
-            ),
-            Err(_) => {
-                let at = Path::new("/proc").join(pid.to_string()).join("cwd");
-                let here = fs::read_link(&at).unwrap_or_default();
-                (here.join(&value), at.join(&value))
-            }
+        let through = seen_by(pid, &value);
+        let path = match value.is_absolute() {
+            true => value.clone(),
+            false => fs::read_link(seen_by(pid, Path::new("")))
+                .unwrap_or_default()
+                .join(&value),
         };
         let metadata = fs::metadata(through).ok();
         let place = metadata.map(|metadata| (metadata.dev(), metadata.ino()));
@@ -303,6 +315,15 @@ impl Scan<'_> {
         let path = Path::new(text.strip_suffix(" (deleted)").unwrap_or(&text));
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
         path.parent() == Some(self.path) && ShardName::parse(name).is_ok()
+    }
+}
+
+/// The way to what a process calls by this path: from its own root or working directory.
+pub(super) fn seen_by(pid: u32, path: &Path) -> PathBuf {
+    let of_process = Path::new("/proc").join(pid.to_string());
+    match path.strip_prefix("/") {
+        Ok(below) => of_process.join("root").join(below),
+        Err(_) => of_process.join("cwd").join(path),
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::access::shown;
 use super::company::{Daemon, lock_holder, locked_directories};
 use super::scripts::Hooks;
-use super::user::{Owned, READ, SEARCH, WRITE};
+use super::user::{Owned, READ, SEARCH, WRITE, own_user};
 use super::{deleted, some_of};
 use crate::archive::{self, OpenError, OpenReport, RESERVE_NAME, State};
 use crate::directory::ShardDirectory;
@@ -30,6 +30,8 @@ pub(super) struct Kept {
     durability: Option<Durability>,
     opened: Vec<Check>,
     report: Option<Result<OpenReport, OpenError>>,
+    /// Files that the doctor's own user may not read.
+    hidden: Vec<String>,
     pub(super) state: Option<State>,
 }
 
@@ -43,6 +45,7 @@ impl Kept {
             durability: None,
             opened: Vec::new(),
             report: None,
+            hidden: Vec::new(),
             state: None,
         };
         let directory = match StateDirectory::open(path, shards) {
@@ -55,7 +58,11 @@ impl Kept {
         kept.opened
             .push(Check::pass(id, path.display().to_string()));
         kept.durability = Some(directory.durability(shards));
-        if let Ok(disk) = directory.disk() {
+        // A file that only we may not read says nothing of the state.
+        kept.hidden = hidden_files(path);
+        if kept.hidden.is_empty()
+            && let Ok(disk) = directory.disk()
+        {
             let loaded = archive::load(&disk);
             kept.report = Some(loaded.map(|(state, report)| {
                 kept.state = Some(state);
@@ -158,11 +165,7 @@ impl Kept {
             let Ok(metadata) = entry.metadata() else {
                 continue;
             };
-            let owned = Owned {
-                uid: metadata.uid(),
-                gid: metadata.gid(),
-                mode: metadata.mode() & 0o7777,
-            };
+            let owned = Owned::from(&metadata);
             if !daemon.user.may(owned, READ | WRITE) {
                 closed.push(format!(
                     "{} ({})",
@@ -253,7 +256,13 @@ impl Kept {
             None => {
                 return vec![Check::warn(
                     id,
-                    format!("{path} could not be read"),
+                    match self.hidden.is_empty() {
+                        true => format!("{path} could not be read"),
+                        false => format!(
+                            "this user may not read {} in {path}, so nothing is known of it",
+                            some_of(&self.hidden)
+                        ),
+                    },
                     "run the doctor as the daemon's user or as root",
                 )];
             }
@@ -290,6 +299,21 @@ impl Kept {
             ),
         )]
     }
+}
+
+fn hidden_files(path: &Path) -> Vec<String> {
+    let own = own_user();
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let mut hidden: Vec<String> = entries
+        .take(FILES_MAX)
+        .filter(|entry| {
+            let metadata = entry.metadata();
+            metadata.is_ok_and(|metadata| !own.may(Owned::from(&metadata), READ))
+        })
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    hidden.sort();
+    hidden
 }
 
 fn refused(id: &str, err: &StateDirectoryError, daemon: &Daemon) -> Check {

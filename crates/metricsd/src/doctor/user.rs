@@ -3,6 +3,8 @@
 //! Invariant: nothing is tried out on a file. Access control lists are not looked at. Must not touch: anything but procfs.
 
 use std::fmt;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::Stat;
 
@@ -47,6 +49,21 @@ impl From<&Stat> for Owned {
             mode: stat.st_mode & 0o7777,
         }
     }
+}
+
+impl From<&Metadata> for Owned {
+    fn from(metadata: &Metadata) -> Owned {
+        Owned {
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            mode: metadata.mode() & 0o7777,
+        }
+    }
+}
+
+/// Who the doctor itself is.
+pub(super) fn own_user() -> User {
+    User::of("self").map(|(user, ..)| user).unwrap_or_default()
 }
 
 impl User {
