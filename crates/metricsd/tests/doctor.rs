@@ -1012,9 +1012,17 @@ fn what_only_the_doctors_user_may_not_read_is_no_damage() {
     if !inside(test) {
         return;
     }
-    let Some(place) = Place::served(test) else {
+    // The folder of the project may be closed to that user.
+    let small = PathBuf::from("/mnt");
+    let Ok(_mount) = Small::mount(&small, 128 << 20, 1000) else {
+        return skip(test, "nothing can be mounted");
+    };
+    let Some(mut place) = Place::new(test) else {
         return;
     };
+    (place.shards, place.state) = (small.join("shards"), small.join("state"));
+    fs::create_dir(&place.shards).unwrap();
+    place.serve();
     let shard = write_shard(&place.shards, "counter_1.db", &[(counter("a"), 1.0)]);
     let _writer = File::options().write(true).open(&shard).unwrap();
     let states = fs::read_dir(&place.state).unwrap().flatten();
@@ -1022,7 +1030,7 @@ fn what_only_the_doctors_user_may_not_read_is_no_damage() {
         fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
     }
     fs::set_permissions(&place.state, PermissionsExt::from_mode(0o755)).unwrap();
-    let program = place.folder.path().join("metricsd");
+    let program = small.join("metricsd");
     fs::copy(env!("CARGO_BIN_EXE_metricsd"), &program).unwrap();
     let mut command = Command::new(&program);
     command
@@ -1032,13 +1040,18 @@ fn what_only_the_doctors_user_may_not_read_is_no_damage() {
         .current_dir("/")
         .env_clear();
     if command.output().is_err() {
-        return skip(test, "no other user here");
+        return skip(test, "only root can start a process of another user");
     }
     let report = Report::of(&mut command);
     let by = "as the daemon's user or as root";
     report.has("WARN", "shard_files", "may not read counter_1.db", by);
     report.has("WARN", "state_whole", "may not read", by);
-    assert_eq!(report.code, 0, "{:#?}", report.found());
+    // On a tmpfs the state does not last; nothing else is wrong.
+    let failed = |line: &&&Line| line.outcome == "FAIL" && line.id != "state_durable";
+    assert_eq!(
+        report.found().iter().find(failed).map(|line| &line.id),
+        None
+    );
 }
 
 #[test]
