@@ -103,6 +103,22 @@ fn a_session_that_ends_badly_fails_with_its_last_words() {
 }
 
 #[test]
+fn what_others_left_is_not_what_a_session_left_that_wrote_nothing() {
+    let place = Place::new("exit 0");
+    let shards = place.path("shards");
+    let _daemon = common::Daemon::start(&shards);
+    let output = run(&mut place.verify(&["--run-session", "--session-time", "200ms"]));
+    let text = String::from_utf8(output.stdout).unwrap();
+    line(&text, "FAIL|session_started|it ended with exit status: 0");
+    line(&text, "PASS|session_ended|");
+    line(
+        &text,
+        "SKIP|still_there_after_end|the session was not seen to write",
+    );
+    assert_eq!(output.status.code(), Some(1), "{text}");
+}
+
+#[test]
 fn a_session_that_is_no_program_is_never_started() {
     let place = Place::new("");
     let session = place.path("session");

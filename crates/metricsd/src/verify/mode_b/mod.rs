@@ -185,6 +185,8 @@ struct Wiring<'a> {
     before: Page,
     during: Page,
     session: Option<RunningSession>,
+    /// Whether it was seen to write here.
+    session_wrote: bool,
     /// Who wrote when it was looked first.
     writers: Vec<Seen>,
 }
@@ -206,6 +208,7 @@ impl<'a> Wiring<'a> {
             before: Page::default(),
             during: Page::default(),
             session: None,
+            session_wrote: false,
             writers: Vec::new(),
         }
     }

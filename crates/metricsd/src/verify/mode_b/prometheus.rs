@@ -65,7 +65,10 @@ impl Wiring<'_> {
                         Some(left) => give_up = left,
                         None => probe.do_not_retry(),
                     }
-                    failure(text)
+                    Finding::fail(
+                        text,
+                        "start Prometheus, or name its own address with --prometheus http://HOST:9090",
+                    )
                 }
                 Err(Broken::NotYet(text)) => failure(text),
             }

@@ -14,7 +14,7 @@ use super::record::{Book, Probe};
 use super::{Wiring, ids};
 use crate::sentence::one_sentence;
 use crate::verify::child::{Running, SESSION_CONFIG, SessionPlan, session_program, steps_in};
-use crate::verify::evidence::Finding;
+use crate::verify::evidence::{Ended, Finding};
 
 /// What a session may take longer than its time: it loads, and machines are busy.
 const GRACE: Duration = Duration::from_secs(20);
@@ -47,7 +47,9 @@ impl Wiring<'_> {
         let mut session = None;
         // A session is started once; it is what it does that is waited for.
         let mut start = Some(|probe: &mut Probe| self.start_session(probe));
-        book.step_with(ids::SESSION_STARTED, title, self.retry, |probe| {
+        // Its start takes as long where the page does not come.
+        let retry = self.settings.retry;
+        let ended = book.step_with(ids::SESSION_STARTED, title, retry, |probe| {
             if let Some(start) = start.take() {
                 match start(probe) {
                     Ok(started) => session = Some(started),
@@ -66,6 +68,7 @@ impl Wiring<'_> {
             book.file("shadow-session.toml", SESSION_CONFIG.as_bytes());
         }
         self.session = session;
+        self.session_wrote = ended == Ended::Pass;
     }
 
     fn start_session(&self, probe: &mut Probe) -> Result<RunningSession, String> {
@@ -228,7 +231,6 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
 
     use super::*;
-    use crate::verify::evidence::Ended;
 
     #[test]
     fn only_an_end_of_its_own_with_exit_code_0_passes() {
