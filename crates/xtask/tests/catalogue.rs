@@ -1,5 +1,5 @@
-//! `docs/metrics.md` names every family that the daemon and a session serve, with its type and labels, and no other. The part of the
-//! sentinel is written from its declarations and has its own test in that crate.
+//! `docs/metrics.md` has a row for every family that the daemon and a session serve, with type, labels and help as they serve them, and
+//! for no other; `METRICSD_WRITE_DOCS=1` writes the rows anew. The part of the sentinel has its own test in that crate.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,8 +10,13 @@ use xtask::child::{Running, eventually, free_port};
 use xtask::scrape::get;
 use xtask::workspace;
 
-/// Type and label names.
-type Described = (String, BTreeSet<String>);
+/// What a page of the program says of a family.
+#[derive(Default)]
+struct Described {
+    kind: String,
+    labels: BTreeSet<String>,
+    help: String,
+}
 
 #[test]
 fn the_page_of_metrics_is_what_the_programs_serve() -> Result<()> {
@@ -58,27 +63,39 @@ fn the_page_of_metrics_is_what_the_programs_serve() -> Result<()> {
     );
     get(port, "/metrics")?;
     let served = served_families(&get(port, "/metrics")?)?;
-    let page = fs::read_to_string(workspace::root().join("docs/metrics.md"))?;
+    let path = workspace::root().join("docs/metrics.md");
+    let page = fs::read_to_string(&path)?;
     let (before, generated) = page
         .split_once("<!-- generated: sentinel -->")
         .context("docs/metrics.md has no generated part")?;
     let (_, after) = generated
         .split_once("<!-- end -->")
         .context("the generated part of docs/metrics.md has no end")?;
-    let documented = documented_families(&format!("{before}{after}"));
-    for (name, described) in &served {
-        let page = documented
-            .get(name)
-            .with_context(|| format!("{name} is served, docs/metrics.md does not name it"))?;
-        ensure!(
-            page == described,
-            "{name}: docs/metrics.md says {page:?}, the program serves {described:?}"
-        );
-    }
+    let of_others = format!("{before}{after}");
+    let documented: BTreeMap<&str, &str> = of_others
+        .lines()
+        .filter_map(|line| Some((family_of_row(line)?, line)))
+        .collect();
     for name in documented.keys() {
         ensure!(
-            served.contains_key(name),
+            served.contains_key(*name),
             "docs/metrics.md names {name}, no program serves it"
+        );
+    }
+    let mut written = page.clone();
+    for (name, described) in &served {
+        let found = documented
+            .get(name.as_str())
+            .with_context(|| format!("{name} is served, docs/metrics.md has no row for it"))?;
+        written = written.replace(found, &described.row(name));
+    }
+    if std::env::var_os("METRICSD_WRITE_DOCS").is_some() {
+        return Ok(fs::write(&path, written)?);
+    }
+    for (ours, programs) in page.lines().zip(written.lines()) {
+        ensure!(
+            ours == programs,
+            "docs/metrics.md says\n{ours}\nthe program\n{programs}\nMETRICSD_WRITE_DOCS=1 writes it anew"
         );
     }
     Ok(())
@@ -91,7 +108,12 @@ fn served_families(text: &str) -> Result<BTreeMap<String, Described>> {
             let (name, kind) = rest
                 .split_once(' ')
                 .with_context(|| format!("no type in '{line}'"))?;
-            families.insert(name.to_owned(), (kind.to_owned(), BTreeSet::new()));
+            families.entry(name.to_owned()).or_default().kind = kind.to_owned();
+        } else if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest
+                .split_once(' ')
+                .with_context(|| format!("no help in '{line}'"))?;
+            families.entry(name.to_owned()).or_default().help = help.to_owned();
         } else if !line.starts_with('#') {
             let sample = line.split(['{', ' ']).next().context("an empty line")?;
             let parts = ["_bucket", "_sum", "_count"]
@@ -109,41 +131,34 @@ fn served_families(text: &str) -> Result<BTreeMap<String, Described>> {
             let names = labels
                 .split("\",")
                 .filter_map(|pair| Some(pair.split_once('=')?.0.to_owned()));
-            if let Some((_, known)) = families.get_mut(&name) {
-                known.extend(names.filter(|label| label != "le"));
+            if let Some(family) = families.get_mut(&name) {
+                family.labels.extend(names.filter(|label| label != "le"));
             }
         }
     }
     Ok(families)
 }
 
-/// Rows of the page's tables: `| \`name\` | type | \`label\`, … | meaning |`.
-fn documented_families(page: &str) -> BTreeMap<String, Described> {
-    let row = |line: &str| {
-        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        let [
-            _,
-            name,
-            kind @ ("counter" | "gauge" | "histogram"),
-            labels,
-            ..,
-        ] = cells.as_slice()
-        else {
-            return None;
+impl Described {
+    fn row(&self, name: &str) -> String {
+        let labels: Vec<String> = self
+            .labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect();
+        let labels = match labels.as_slice() {
+            [] => "-".to_owned(),
+            labels => labels.join(", "),
         };
-        let labels = labels.split(',').filter_map(|label| {
-            Some(
-                label
-                    .trim()
-                    .strip_prefix('`')?
-                    .strip_suffix('`')?
-                    .to_owned(),
-            )
-        });
-        Some((
-            name.trim_matches('`').to_owned(),
-            ((*kind).to_owned(), labels.collect()),
-        ))
-    };
-    page.lines().filter_map(row).collect()
+        format!("| `{name}` | {} | {labels} | {} |", self.kind, self.help)
+    }
+}
+
+/// The family of a row of the page's tables: `| \`name\` | type | \`label\`, … | meaning |`.
+fn family_of_row(line: &str) -> Option<&str> {
+    let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+    match cells.as_slice() {
+        [_, name, "counter" | "gauge" | "histogram", ..] => Some(name.trim_matches('`')),
+        _ => None,
+    }
 }
