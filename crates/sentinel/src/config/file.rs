@@ -25,6 +25,7 @@ pub(super) struct Keys {
     pub(super) hub: Hub,
     pub(super) decide: Decide,
     pub(super) gateway: Gateway,
+    pub(super) arm: Arm,
     pub(super) schedule: Schedule,
     pub(super) telemetry: Telemetry,
 }
@@ -64,6 +65,16 @@ pub(super) struct Decide {
 pub(super) struct Gateway {
     pub(super) host: Key<String>,
     pub(super) port: Key<i64>,
+    pub(super) timeout: Key<String>,
+    pub(super) secret_file: Key<String>,
+    pub(super) volume: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Arm {
+    pub(super) account: Key<String>,
+    pub(super) confirm: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

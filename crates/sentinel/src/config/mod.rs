@@ -10,6 +10,7 @@ mod parse;
 mod resolved;
 #[cfg(test)]
 mod tests;
+mod unused;
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -100,6 +101,8 @@ pub struct Config {
     pub gateway_host: Placed<String>,
     /// Its port.
     pub gateway_port: Placed<u16>,
+    /// Keys of the file that have no effect in a dry run.
+    pub without_effect: Vec<&'static str>,
     /// Seconds between two cycles.
     pub every: Placed<i64>,
     /// The second within it.
@@ -253,6 +256,7 @@ impl Config {
                 .variable("GTW_PORT")
                 .key(&keys.gateway.port)
                 .resolve(layers::PORT, port)?,
+            without_effect: unused::check(&layers, keys)?,
             every,
             at_second,
             telemetry: telemetry(cli, &layers, file)?,

@@ -54,9 +54,13 @@ impl Config {
                 ),
             ),
             format!(
-                "[gateway] {}, {}; not used: this is a dry run",
+                "[gateway] {}, {}; not used: this is a dry run{}",
                 line("host", &self.gateway_host, String::clone),
                 line("port", &self.gateway_port, ToString::to_string),
+                match self.without_effect.as_slice() {
+                    [] => String::new(),
+                    keys => format!(", and neither are {}", keys.join(", ")),
+                }
             ),
             format!(
                 "[schedule] {}, {}",

@@ -333,12 +333,29 @@ fn a_wrong_value_names_its_place_and_what_is_accepted_also_where_another_layer_w
             "line 2: decide.min: unknown field `min`, expected one of `threshold`, `cooldown`, `max_orders_per_day`",
         ),
         (
-            "[gateway]\nvolume = \"0.01\"",
+            "[gateway]\nvolume = \"0.0\"",
             &[],
             &[],
-            "unknown field `volume`, expected `host` or `port`",
+            "line 2: gateway.volume: found `0.0`, accepted: an amount above 0",
         ),
-        ("[arm]\naccount = \"1\"", &[], &[], "unknown field `arm`"),
+        (
+            "[gateway]\ntimeout = \"2h\"",
+            &[],
+            &[],
+            "line 2: gateway.timeout: found `2h`, accepted: a duration from 1ms to 60s",
+        ),
+        (
+            "[gateway]\nsecret = \"x\"",
+            &[],
+            &[],
+            "line 2: gateway.secret: unknown field `secret`",
+        ),
+        (
+            "[arm]\nacount = \"1\"",
+            &[],
+            &[],
+            "line 2: arm.acount: unknown field `acount`, expected `account` or `confirm`",
+        ),
         (
             "[telemetry]\nmode = \"C\"",
             &[],
@@ -379,4 +396,15 @@ fn the_token_comes_from_the_variable_or_the_file_and_is_never_shown() {
         error.contains("one word") && !error.contains("two words"),
         "{error}"
     );
+}
+
+#[test]
+fn keys_of_a_link_that_a_dry_run_has_not_are_said_to_have_no_effect() {
+    let config = Config::of(
+        "[gateway]\ntimeout = \"5s\"\nsecret_file = \"/run/s\"\nvolume = \"0.01\"\n[arm]\naccount = \"4711\"\n",
+    );
+    let lines = config.lines().join("\n");
+    let expected = "not used: this is a dry run, and neither are gateway.timeout, gateway.secret_file, gateway.volume, arm.account";
+    assert!(lines.contains(expected), "{lines}");
+    assert!(!lines.contains("4711"), "{lines}");
 }
