@@ -59,7 +59,10 @@ class Peer:
         if kind == "STATUS":
             return self._status(payload["order_id"])
         if kind == "POSITIONS":
-            return kind, {"account": broker.ACCOUNT, "as_of": now, "positions": self.book.list_positions()}
+            positions = self.book.list_positions()
+            if len(positions) > wire.MAX_POSITIONS:
+                return None  # no answer is better than one that leaves some out
+            return kind, {"account": broker.ACCOUNT, "as_of": now, "positions": positions}
         if kind == "ACCOUNT":
             return kind, self.book.account(now)[0]
         is_killed = self.journal.killed_at is not None

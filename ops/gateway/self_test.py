@@ -6,8 +6,10 @@ It keeps: every vector is counted, and a file without vectors is a failure.
 import hashlib
 import json
 import os
+import subprocess
 import sys
 import tempfile
+import time
 
 import book as broker
 import peer
@@ -75,6 +77,69 @@ def _exchange(vector, key):
         server.journal._file.close()
 
 
+class _Process:
+    """peer.py itself over TCP, ended with SIGKILL."""
+
+    def __init__(self, folder):
+        here = os.path.dirname(os.path.abspath(__file__))
+        files = ["--secret-file", os.path.join(folder, "secret"), "--journal", os.path.join(folder, "journal")]
+        self.command = [sys.executable, "-B", os.path.join(here, "peer.py"), *files]
+        self.child = subprocess.Popen([*self.command, "--bind", "tcp://127.0.0.1:*"], stdout=subprocess.PIPE, text=True)
+        self.endpoint = self.child.stdout.readline().split()[-1]
+
+    def ask(self, frame, key):
+        import zmq
+
+        with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+            dealer.setsockopt(zmq.LINGER, 0)
+            dealer.connect(self.endpoint)
+            dealer.send(frame)
+            if not dealer.poll(20_000):
+                raise AssertionError("no answer within 20 s")
+            return wire.read_reply(dealer.recv(), key)
+
+    def book(self):
+        return json.loads(subprocess.run([*self.command, "--book", "-"], check=True, capture_output=True).stdout)
+
+    def kill(self):
+        self.child.kill()
+        self.child.wait()
+        self.child.stdout.close()
+
+
+def _process(key):
+    """Killed after an answer, and between the broker and the answer, with half a line at the end of the journal."""
+    payload = {"account": broker.ACCOUNT, "symbol": "EURUSD", "side": "BUY", "volume": "0.10", "worst_price": None, "magic": 1}
+
+    def frame(kind, request_id, payload):
+        now = time.time_ns() // 1_000_000
+        times = {"sent_at": now, "valid_until": now + wire.MAX_LIFETIME_MS}
+        body = {"version": 1, "type": kind, "id": request_id, "idempotency_key": request_id, **times, "payload": payload}
+        return wire.sign(body, key)
+
+    with tempfile.TemporaryDirectory() as folder:
+        with open(os.path.join(folder, "secret"), "wb") as file:
+            file.write(key + b"\n")
+        order = frame("ORDER", "o-1", payload)
+        server = _Process(folder)
+        try:
+            _check("process, an order", server.ask(order, key)["type"], "FILLED")
+        finally:
+            server.kill()
+        begun = {"record": "begin", "id": "o-2", "key": "o-2", "order": payload}
+        with open(os.path.join(folder, "journal"), "ab") as file:
+            file.write(json.dumps(begun).encode() + b'\n{"record":"result","id":"o-')
+        server = _Process(folder)
+        try:
+            _check("process, the same bytes", server.ask(order, key)["payload"]["code"], "replayed")
+            _check("process, status", server.ask(frame("STATUS", "s-1", {"order_id": "o-1"}), key)["type"], "FILLED")
+            status = server.ask(frame("STATUS", "s-2", {"order_id": "o-2"}), key)["payload"]
+            _check("process, status of the order without a result", (status["order_id"], status["code"]), ("o-2", "other"))
+            _check("process, fills", [fill["order_id"] for fill in server.book()["fills"]], ["o-1"])
+        finally:
+            server.kill()
+
+
 def run():
     with open(VECTORS, encoding="utf-8") as file:
         vectors = json.load(file)
@@ -91,5 +156,11 @@ def run():
             sys.stderr.write(f"FAIL {section}: no vectors\n")
             return 1
         counts.append(f"{len(vectors[section])} {section}")
+    try:
+        _process(key)
+    except Exception as error:
+        sys.stderr.write(f"FAIL process: {error!r}\n")
+        return 1
+    counts.append("1 process")
     sys.stdout.write("PASS " + ", ".join(counts) + "\n")
     return 0

@@ -17,6 +17,7 @@ pub mod endpoint;
 pub mod eodhd;
 pub mod error_code;
 pub mod features;
+pub mod gateway;
 pub mod health;
 pub mod http;
 pub mod log;

@@ -61,6 +61,9 @@ pub fn run(length: Length) -> Result<()> {
         if let Some(python) = tools::mlflow_python() {
             command.env("METRICSD_TEST_MLFLOW_PYTHON", python);
         }
+        if let Some(python) = tools::gateway_python() {
+            command.env("METRICSD_TEST_GATEWAY_PYTHON", python);
+        }
         if let Some(python) = tools::training_python() {
             command.env("METRICSD_TEST_TRAINING_PYTHON", python);
         }

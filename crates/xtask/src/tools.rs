@@ -77,6 +77,7 @@ pub fn install() -> Vec<String> {
         ("Python's pandas and scikit-learn", install_training()),
         ("Prometheus", install_prometheus()),
         ("gunicorn with an application", install_gunicorn()),
+        ("Python's pyzmq", install_gateway()),
         ("MLflow's scoring server", install_mlflow()),
     ] {
         if let Err(error) = outcome {
@@ -86,6 +87,13 @@ pub fn install() -> Vec<String> {
         }
     }
     missing
+}
+
+/// The interpreter with pyzmq: `$METRICSD_TEST_GATEWAY_PYTHON`, else the virtual environment of `cargo xtask test`.
+pub fn gateway_python() -> Option<PathBuf> {
+    let path = std::env::var_os("METRICSD_TEST_GATEWAY_PYTHON")
+        .map_or_else(|| tool_dir().join("gateway/bin/python"), PathBuf::from);
+    quiet(Command::new(&path).args(["-c", "import zmq"])).then_some(path)
 }
 
 /// The interpreter that has gunicorn and the application of `docs/migration.md`.
@@ -107,6 +115,11 @@ fn install_gunicorn() -> Result<()> {
         "prometheus-flask-exporter==0.23.2",
     ];
     install_venv("gunicorn", &packages)
+}
+
+/// What the reference gateway needs; its own requirements file names the same release.
+fn install_gateway() -> Result<()> {
+    install_venv("gateway", &["pyzmq==27.3.0"])
 }
 
 /// A virtual environment with these packages, each of them `name==version`; nothing is done if it has them.
