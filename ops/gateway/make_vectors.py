@@ -183,6 +183,8 @@ def wires():
     yield vector("too large by a byte", "malformed", good + " " * (wire.MAX_REQUEST_BYTES + 1 - len(good)))
     yield vector("as large as may be", None, good + " " * (wire.MAX_REQUEST_BYTES - len(good)))
     yield vector("nested too deep", "malformed", wire_of({**order, "payload": [[[[[[[[]]]]]]]]}))
+    yield vector("nine deep, before the mac is looked at", "malformed", wire.canonical({**order, "payload": [[[[[[[[]]]]]]]], "mac": SHA}).decode())
+    yield vector("eight deep, when the mac is looked at", "bad_mac", wire.canonical({**order, "payload": [[[[[[[]]]]]]], "mac": SHA}).decode())
     yield vector("nested without end", "malformed", "[" * 4000)
     yield {"name": "not UTF-8", "kind": "request", "code": "malformed", "wire_hex": good.encode().replace(b"EURUSD", b"\xff").hex()}
 

@@ -56,7 +56,7 @@ fn decode(vector: &Value, key: &Key) -> Result<Vec<u8>, ProtocolError> {
     let bytes = wire(vector);
     match text(vector, "kind") {
         "request" => Request::decode(&bytes, key)?.encode(key),
-        "reply" => Ok(Reply::decode(&bytes, key)?.encode(key)),
+        "reply" => Reply::decode(&bytes, key)?.encode(key),
         other => panic!("{other} is no kind"),
     }
 }

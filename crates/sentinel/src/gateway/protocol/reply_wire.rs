@@ -14,7 +14,10 @@ use super::{Request, RequestBody, Side, Text, envelope};
 
 impl Reply {
     /// The bytes to send, with the mac.
-    pub fn encode(&self, key: &Key) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// When it would not be read again: a time, an amount, a text or a list is out of the range of its field.
+    pub fn encode(&self, key: &Key) -> Result<Vec<u8>, ProtocolError> {
         let body = object([
             ("version", Json::Integer(VERSION)),
             ("type", string(self.body.kind())),
@@ -23,7 +26,9 @@ impl Reply {
             ("sent_at", Json::Integer(self.sent_at)),
             ("payload", self.body.payload()),
         ]);
-        envelope::seal(body, key)
+        let bytes = envelope::seal(body, key);
+        Reply::decode(&bytes, key)?;
+        Ok(bytes)
     }
 
     /// A reply that was signed with the key and is well formed. Ask [`Reply::check_answers`] before it is believed.

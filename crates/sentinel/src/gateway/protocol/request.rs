@@ -144,9 +144,8 @@ impl Request {
     /// The bytes to send, with the mac.
     ///
     /// # Errors
-    /// When a time is out of its range; everything else cannot be wrong in these types.
+    /// When it would not be read again: a time, an amount or a text is out of the range of its field.
     pub fn encode(&self, key: &Key) -> Result<Vec<u8>, ProtocolError> {
-        self.check_times()?;
         let body = object([
             ("version", Json::Integer(VERSION)),
             ("type", string(self.body.kind())),
@@ -156,7 +155,9 @@ impl Request {
             ("valid_until", Json::Integer(self.valid_until)),
             ("payload", self.body.payload()),
         ]);
-        Ok(envelope::seal(body, key))
+        let bytes = envelope::seal(body, key);
+        Request::decode(&bytes, key)?;
+        Ok(bytes)
     }
 
     /// A request that was signed with the key and is well formed. Whether it is timely, and came before, is not looked at.

@@ -236,3 +236,42 @@ fn a_reply_answers_only_the_bytes_that_it_was_made_for() {
         Err(Refusal::OtherAnswer)
     );
 }
+
+#[test]
+fn what_would_not_be_read_is_not_encoded() {
+    let order = |volume, account| Request {
+        id: MessageId::new("o-1").unwrap(),
+        idempotency_key: IdempotencyKey::new("k").unwrap(),
+        sent_at: 1,
+        valid_until: 2,
+        body: RequestBody::Order(Order {
+            account,
+            symbol: Text::name("EURUSD").unwrap(),
+            side: Side::Sell,
+            volume: Amount::parse(volume).unwrap(),
+            worst_price: None,
+            magic: 0,
+        }),
+    };
+    let encode = |order: Request| order.encode(&key()).map(|_| ());
+    let account = || Text::name("1").unwrap();
+    assert_eq!(encode(order("0.01", account())), Ok(()));
+    let field_of = |result| match result {
+        Err(ProtocolError::Wrong { field, .. }) => field,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(field_of(encode(order("0.00", account()))), "volume");
+    let long = Text::sentence(&"x".repeat(65)).unwrap();
+    assert_eq!(field_of(encode(order("0.01", long))), "account");
+    let lasting = Request {
+        valid_until: 1 + MAX_LIFETIME_MS + 1,
+        ..order("0.01", account())
+    };
+    assert_eq!(field_of(encode(lasting)), "valid_until");
+    let eternal = Request {
+        sent_at: i64::MIN,
+        valid_until: i64::MAX,
+        ..order("0.01", account())
+    };
+    assert_eq!(encode(eternal), Err(ProtocolError::NotAnInteger));
+}
