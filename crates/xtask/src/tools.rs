@@ -117,9 +117,10 @@ fn install_gunicorn() -> Result<()> {
     install_venv("gunicorn", &packages)
 }
 
-/// What the reference gateway needs; its own requirements file names the same release.
+/// The reference gateway's own requirements file names the release, so that the tests run on the one that a site installs.
 fn install_gateway() -> Result<()> {
-    install_venv("gateway", &["pyzmq==27.3.0"])
+    let requirements = include_str!("../../../ops/gateway/requirements.txt");
+    install_venv("gateway", &[requirements.trim()])
 }
 
 /// A virtual environment with these packages, each of them `name==version`; nothing is done if it has them.
