@@ -305,9 +305,12 @@ fn a_directory_that_is_missing_or_closed_is_named() {
         "--multiproc-dir",
     );
     fs::write(&place.shards, "").unwrap();
-    place
-        .examine()
-        .has("FAIL", "shard_directory", "not a directory", "move");
+    place.examine().has(
+        "FAIL",
+        "shard_directory",
+        "not a directory",
+        "name the directory that the programs use",
+    );
 }
 
 #[test]

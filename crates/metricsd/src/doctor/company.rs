@@ -74,7 +74,11 @@ impl Daemon {
                     "no daemon that can be seen from here serves {}{instead}",
                     path.display()
                 ),
-                format!("metricsd serve --multiproc-dir {}", path.display()),
+                if path.exists() && !path.is_dir() {
+                    "name the directory that the programs use with --multiproc-dir".to_owned()
+                } else {
+                    format!("metricsd serve --multiproc-dir {}", path.display())
+                },
             )];
         };
         let second: Vec<String> = processes

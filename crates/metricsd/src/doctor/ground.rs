@@ -35,7 +35,8 @@ pub(super) fn open(choice: &DirectoryChoice) -> (Option<ShardDirectory>, Vec<Che
     let next = match &err {
         DirectoryError::Missing { .. } if is_default.is_empty() => format!("mkdir -p {path}, or name the one that the programs use with --multiproc-dir"),
         DirectoryError::Missing { .. } => "name the directory that the programs use with --multiproc-dir, or set PROMETHEUS_MULTIPROC_DIR to it".to_owned(),
-        DirectoryError::NotADirectory { .. } => format!("move {path} away, or name a directory with --multiproc-dir"),
+        // Whatever it is, it is somebody's: nothing is to be moved on our word.
+        DirectoryError::NotADirectory { .. } => "name the directory that the programs use with --multiproc-dir".to_owned(),
         _ => format!("run the doctor as the daemon's user or as root, and let that user in: chmod u+rwx {path} (namei -l {path} shows who may pass)"),
     };
     let text = format!(
