@@ -44,7 +44,8 @@ pub enum Suppression {
 }
 
 /// What may be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum TradingState {
     /// Everything.
     Active,
