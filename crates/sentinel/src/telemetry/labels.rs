@@ -194,4 +194,19 @@ mod tests {
             assert_eq!(defect(value).as_str(), value.as_str());
         }
     }
+
+    #[test]
+    fn the_reasons_and_limits_of_the_guards_are_those_of_the_metrics() {
+        use crate::gateway::guards::limits::LimitId;
+        use crate::gateway::guards::refusal::Reason;
+        let reasons: Vec<_> = Reason::ALL.map(Reason::as_str).into();
+        let known: Vec<_> = SuppressionLabel::ALL
+            .iter()
+            .map(|label| label.as_str())
+            .collect();
+        assert_eq!(reasons, known);
+        let limits: Vec<_> = LimitId::ALL.map(LimitId::as_str).into();
+        let known: Vec<_> = LimitLabel::ALL.iter().map(|label| label.as_str()).collect();
+        assert_eq!(limits, known);
+    }
 }

@@ -1,0 +1,68 @@
+//! The permit: what only [`Guards::check`](super::Guards::check) makes and what the log takes, once; and what the link's send takes.
+//!
+//! Invariant: a [`Recorded`] order was permitted for the very state of the log that it was recorded in, and is durable. Neither type can
+//! be made or copied elsewhere. Must not touch: sockets.
+
+use rust_decimal::Decimal;
+
+use crate::gateway::intent_log::IntentLog;
+use crate::gateway::intent_log::error::LogError;
+use crate::gateway::intent_log::record::{Intent, IntentId, Side};
+use crate::gateway::intent_log::storage::Storage;
+
+/// An order that may be recorded, if nothing is recorded before it.
+#[derive(Debug, PartialEq)]
+pub struct Permit {
+    pub(super) bar_open_time: i64,
+    pub(super) symbol: String,
+    pub(super) side: Side,
+    pub(super) volume: Decimal,
+    pub(super) valid_until_ms: i64,
+    pub(super) checked_at_ms: i64,
+    /// The last record of the log that was checked.
+    pub(super) log_seq: u64,
+}
+
+impl Permit {
+    /// Puts the order on disk under its name and its idempotency key.
+    ///
+    /// # Errors
+    /// Anything was recorded since the check, or storage failed. Nothing may be sent then.
+    pub fn record<S: Storage>(
+        self,
+        log: &mut IntentLog<S>,
+        id: IntentId,
+        idempotency_key: IntentId,
+    ) -> Result<Recorded, LogError> {
+        let state = log.state().ok_or(LogError::Broken)?;
+        if state.last_seq() != self.log_seq {
+            return Err(LogError::PermitOutdated);
+        }
+        let intent = Intent {
+            id,
+            idempotency_key,
+            bar_open_time: self.bar_open_time,
+            side: self.side,
+            symbol: self.symbol,
+            volume: self.volume,
+            valid_until_ms: self.valid_until_ms,
+            decided_at_ms: self.checked_at_ms,
+        };
+        log.decided(intent.clone())?;
+        Ok(Recorded { intent })
+    }
+}
+
+/// An order that is permitted and on disk: the only thing to be sent, and only once.
+#[derive(Debug, PartialEq)]
+#[must_use = "a recorded order is open until its outcome is recorded"]
+pub struct Recorded {
+    intent: Intent,
+}
+
+impl Recorded {
+    /// The order.
+    pub fn intent(&self) -> &Intent {
+        &self.intent
+    }
+}
