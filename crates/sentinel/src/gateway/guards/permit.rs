@@ -5,6 +5,7 @@
 
 use rust_decimal::Decimal;
 
+use super::refusal::Refusal;
 use crate::gateway::intent_log::IntentLog;
 use crate::gateway::intent_log::error::LogError;
 use crate::gateway::intent_log::record::{Intent, IntentId, Side};
@@ -64,5 +65,23 @@ impl Recorded {
     /// The order.
     pub fn intent(&self) -> &Intent {
         &self.intent
+    }
+
+    /// What is asked last, right before the order leaves: recording it took time, in which it may have become late and the kill switch
+    /// may have been thrown. One that is withheld is reconciled as [`NeverSent`](crate::gateway::intent_log::record::Found::NeverSent).
+    ///
+    /// # Errors
+    /// Why it must not leave.
+    pub fn may_leave(&self, now_ms: i64, is_killed: bool) -> Result<(), Refusal> {
+        if is_killed {
+            return Err(Refusal::KillSwitch);
+        }
+        // Before its own decision the clock cannot be: it was set back, and nothing is known about how late it is.
+        let valid = self.intent.decided_at_ms..self.intent.valid_until_ms;
+        if valid.contains(&now_ms) {
+            Ok(())
+        } else {
+            Err(Refusal::Late)
+        }
     }
 }

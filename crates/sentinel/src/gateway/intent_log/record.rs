@@ -130,6 +130,8 @@ pub enum Found {
     Rejected,
     /// The peer never saw it, and it is too late for it to be executed.
     NeverArrived,
+    /// It was withheld before it was handed to the link.
+    NeverSent,
     /// A person looked and closed it.
     ClosedByOperator,
 }

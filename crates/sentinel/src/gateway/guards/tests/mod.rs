@@ -11,7 +11,7 @@ use super::situation::{Account, Aged, Position};
 use super::*;
 use crate::gateway::intent_log::IntentLog;
 use crate::gateway::intent_log::error::LogError;
-use crate::gateway::intent_log::record::{HaltReason, IntentId, Outcome, Side};
+use crate::gateway::intent_log::record::{Found, HaltReason, IntentId, Outcome, Side};
 use crate::gateway::intent_log::storage::Disk;
 
 /// Noon of some day, Unix milliseconds.
@@ -187,4 +187,22 @@ fn settings_that_make_no_sense_are_refused() {
     assert!(with(|s| s.orders_per_minute = 1_025));
     assert!(with(|s| s.limits[3] = Some(Decimal::ZERO)));
     assert!(with(|s| s.limits[0] = Some(Decimal::MAX)));
+}
+
+#[test]
+fn a_recorded_order_does_not_leave_late_or_past_the_kill_switch() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut log, _) = IntentLog::open(directory.path(), NOW).unwrap();
+    let state = log.state().unwrap().clone();
+    let guards = Guards::new(settings()).unwrap();
+    let permit = guards.check(&request(), &situation(&state)).unwrap();
+    let recorded = permit.record(&mut log, id("1"), id("k1")).unwrap();
+    assert_eq!(recorded.may_leave(NOW, false), Ok(()));
+    assert_eq!(recorded.may_leave(NOW + 4_999, false), Ok(()));
+    assert_eq!(recorded.may_leave(NOW + 5_000, false), Err(Refusal::Late));
+    assert_eq!(recorded.may_leave(NOW - 1, false), Err(Refusal::Late));
+    assert_eq!(recorded.may_leave(NOW, true), Err(Refusal::KillSwitch));
+    let withheld = recorded.intent().id.clone();
+    log.reconciled(&withheld, Found::NeverSent, NOW).unwrap();
+    assert!(!log.state().unwrap().has_open());
 }
