@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::super::limits::{self, Exposure};
 use super::super::situation::Working;
 use super::*;
+use crate::gateway::intent_log::record::Record;
 
 /// One symbol: position, working buys and sells in hundredths of a lot, value of a lot in cents.
 #[derive(Debug, Clone, Copy)]
@@ -110,15 +111,20 @@ fn limit_of(range: std::ops::RangeInclusive<i64>) -> impl Strategy<Value = Optio
     prop_oneof![1 => Just(None), 3 => range.prop_map(|steps| Some(steps * 100_000))]
 }
 
-fn state_of(opening: Decimal, is_reducing: bool) -> State {
-    let directory = tempfile::tempdir().unwrap();
-    let (mut log, _) = IntentLog::open(directory.path(), NOW).unwrap();
-    log.day_opened(NOW, opening).unwrap();
+/// Without a directory: a file of its own for each case would be most of the time of the test.
+fn state_of(equity: Decimal, is_reducing: bool) -> State {
+    let mut state = State::default();
+    let day = NOW.div_euclid(86_400_000);
+    state.absorb(1, &Record::DayOpened { day, equity });
     if is_reducing {
-        log.tighten(TradingState::Reducing, HaltReason::Operator, NOW)
-            .unwrap();
+        let reducing = Record::Tightened {
+            state: TradingState::Reducing,
+            reason: HaltReason::Operator,
+            at_ms: NOW,
+        };
+        state.absorb(2, &reducing);
     }
-    log.state().unwrap().clone()
+    state
 }
 
 fn wild() -> impl Strategy<Value = Decimal> {
