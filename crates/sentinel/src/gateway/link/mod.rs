@@ -1,9 +1,10 @@
 //! The link to the gateway: one message out, its reply or none.
 //!
 //! Invariant: a message is handed to the socket at most once; what [`Exchange::NotSent`] says cannot have left this process, and of every
-//! other end but an answer nothing is known. Nothing here waits beyond its deadline. Must not touch: decisions, the intent log, metrics.
+//! other end but an answer nothing is known. Nothing here waits longer than its budget, in real time. Must not touch: decisions, the intent
+//! log, metrics.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::protocol::{Heartbeat, IdempotencyKey, MessageId, Reply, RequestBody};
 use crate::clock::Now;
@@ -33,7 +34,7 @@ pub enum Exchange {
         /// From handing the message over to the reply.
         roundtrip: Duration,
     },
-    /// No reply by the deadline, or only such that cannot be believed. The message may have been acted on.
+    /// No reply within the budget, or only such that cannot be believed. The message may have been acted on.
     Unknown {
         /// Whether anything came that could not be believed.
         was_malformed: bool,
@@ -51,7 +52,10 @@ pub enum NotSent {
     /// The message cannot be encoded.
     #[error("the message is none of the protocol: {0}")]
     Message(String),
-    /// The link's thread has ended.
+    /// Its time was over before there was somebody to hand it to.
+    #[error("the message was not valid any more when it could have left")]
+    Late,
+    /// The link has ended, or the program is about to.
     #[error("the link has ended")]
     Closed,
 }
@@ -76,12 +80,27 @@ pub struct LinkState {
     pub seen: Option<Seen>,
     /// Heartbeats without a reply since.
     pub missed: u32,
+    /// Why replies that came since the last one that was believed were not; none if there were none.
+    pub distrust: Option<Distrust>,
+}
+
+/// Why a reply is not believed, in the words for an operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    /// Its mac was made with another secret, or it was changed on its way.
+    #[error(
+        "the gateway's replies are not signed with this secret: secret_file is not the same at both ends, or somebody changes messages on their way"
+    )]
+    OtherSecret,
+    /// It is none of the protocol, or no answer to what was asked.
+    #[error("the gateway's replies are none of the protocol of docs/gateway-protocol.md")]
+    Malformed,
 }
 
 /// The gateway as the trading path meets it: the link, or what a test makes up.
 pub trait Gateway {
-    /// Sends a message once and waits for its reply until `deadline`.
-    fn exchange(&mut self, ask: Ask, deadline: Instant) -> Exchange;
+    /// Sends a message once and waits for its reply. `budget` is real time whatever clock drives the program: a socket knows no other.
+    fn exchange(&mut self, ask: Ask, budget: Duration) -> Exchange;
     /// How the link is, at once.
     fn state(&self) -> LinkState;
 }
