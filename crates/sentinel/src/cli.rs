@@ -3,16 +3,25 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
-/// Once per closed bar: fetch bars, build features, ask a model, decide BUY, SELL or HOLD. It sends no order.
+/// Once per closed bar: fetch bars, build features, ask a model, decide BUY, SELL or HOLD. Without --live it sends no order.
 ///
 /// Every setting comes from the flag if given, else the environment, else the configuration file, else the default.
 /// Exit status: 0 on SIGINT or SIGTERM; 1 if the start fails; 2 for a bad flag, variable or configuration.
 #[derive(Debug, Default, Parser)]
-#[command(name = "sentinel", version, max_term_width = 120)]
+#[command(
+    name = "sentinel",
+    version,
+    max_term_width = 120,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Cli {
+    /// What to do instead of running the daemon.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Configuration file [default: config/sentinel.toml if it exists, else built-in defaults].
     #[arg(long = "config.file", value_name = "FILE")]
     pub config_file: Option<PathBuf>,
@@ -25,11 +34,11 @@ pub struct Cli {
     #[arg(long, value_name = "PORT")]
     pub hub_port: Option<String>,
 
-    /// Host of the order gateway; checked and shown, not used in a dry run [env: GTW_HOST] [default: 127.0.0.1].
+    /// Host of the order gateway; not used in a dry run [env: GTW_HOST] [default: 127.0.0.1].
     #[arg(long, value_name = "HOST")]
     pub gtw_host: Option<String>,
 
-    /// Port of the order gateway; checked and shown, not used in a dry run [env: GTW_PORT] [default: 5555].
+    /// Port of the order gateway; not used in a dry run [env: GTW_PORT] [default: 5555].
     #[arg(long, value_name = "PORT")]
     pub gtw_port: Option<String>,
 
@@ -41,9 +50,17 @@ pub struct Cli {
     #[arg(long, value_name = "RATIO", allow_negative_numbers = true)]
     pub threshold: Option<String>,
 
-    /// Decide and count, send nothing. There is no other mode yet, so this changes nothing.
-    #[arg(long)]
+    /// Decide and count, send nothing: what happens without --live too.
+    #[arg(long, conflicts_with = "live")]
     pub dry_run: bool,
+
+    /// Send orders to the gateway. Needs [arm] account and confirm, gateway.secret_file and a contract size in the configuration file.
+    #[arg(long)]
+    pub live: bool,
+
+    /// Directory of what was decided and sent; the program makes it [env: SENTINEL_STATE_DIR] [default: .ops_local/sentinel].
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<String>,
 
     /// Port of /metrics and /health, on loopback [env: METRICS_PORT] [default: 127.0.0.1:8000].
     #[arg(long, value_name = "PORT")]
@@ -56,6 +73,29 @@ pub struct Cli {
     /// error, warn (or warning), info, debug or trace, in either case; goes to standard error.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = parse_level)]
     pub log_level: Option<LevelFilter>,
+}
+
+/// What the program does instead of running.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Leave halted: trading is active again if the attempt is the reset secret. The daemon has to be stopped.
+    Reset(ResetArguments),
+}
+
+/// Of `sentinel reset`.
+#[derive(Debug, Args)]
+pub struct ResetArguments {
+    /// File with the secret as the operator knows it; it is compared with that in state.reset_secret_file.
+    #[arg(long, value_name = "FILE")]
+    pub reset_secret_file: PathBuf,
+
+    /// Directory of what was decided and sent [env: SENTINEL_STATE_DIR] [default: .ops_local/sentinel].
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<String>,
+
+    /// Configuration file [default: config/sentinel.toml if it exists, else built-in defaults].
+    #[arg(long = "config.file", visible_alias = "config", value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
 }
 
 fn parse_level(text: &str) -> Result<LevelFilter, String> {
@@ -74,9 +114,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn live_trading_does_not_exist_and_a_bad_level_names_the_accepted_ones() {
+    fn what_excludes_itself_or_is_not_accepted_is_said() {
         for (arguments, message) in [
-            (&["sentinel", "--live"][..], "unexpected argument '--live'"),
+            (
+                &["sentinel", "--live", "--dry-run"][..],
+                "'--dry-run' cannot be used with '--live'",
+            ),
+            (
+                &["sentinel", "--live", "reset"],
+                "the subcommand 'reset' cannot be used with",
+            ),
+            (&["sentinel", "reset"], "--reset-secret-file <FILE>"),
             (
                 &["sentinel", "--log-level", "loud"],
                 "accepted: error, warn, warning, info, debug, trace",
@@ -86,6 +134,7 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains(message), "{error}");
         }
+        assert!(Cli::try_parse_from(["sentinel", "--live"]).is_ok());
         assert!(Cli::try_parse_from(["sentinel", "--dry-run"]).is_ok());
     }
 }

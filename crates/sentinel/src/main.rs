@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use sentinel::cli::Cli;
+use sentinel::cli::{Cli, Command};
 use sentinel::config::Config;
 use sentinel::daemon::{self, StartError};
 use sentinel::log::Log;
@@ -24,6 +24,11 @@ fn main() -> ExitCode {
     };
     let cli = Cli::parse();
     let environment = |name: &str| -> Option<OsString> { std::env::var_os(name) };
+    match &cli.command {
+        Some(Command::Reset(_)) => return refuse("sentinel: reset: not in this build\n"),
+        None if cli.live => return refuse("sentinel: --live: not in this build\n"),
+        None => {}
+    }
     let config = match Config::load(&cli, &environment) {
         Ok(config) => config,
         Err(error) => return fail(&error, 2),
@@ -36,6 +41,11 @@ fn main() -> ExitCode {
     daemon::run(&config, &stop);
     log.close(None);
     ExitCode::SUCCESS
+}
+
+fn refuse(sentence: &str) -> ExitCode {
+    let _ = io::stderr().write_all(sentence.as_bytes());
+    ExitCode::from(2)
 }
 
 fn fail(error: &dyn Error, status: u8) -> ExitCode {
