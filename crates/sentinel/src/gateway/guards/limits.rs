@@ -224,8 +224,8 @@ pub(super) fn enforce(
             LimitId::MaxTotalExposure => (projection.after.total, limit),
             LimitId::MaxSymbolExposure => (projection.after.symbol, limit),
             LimitId::MaxOpenPositions => (Decimal::from(projection.after.open_positions), limit),
-            LimitId::MaxDailyLossAbs => (loss(projection, day_opening)?, limit),
-            LimitId::MaxDailyLossPct => percent(limit, projection, day_opening)?,
+            LimitId::MaxDailyLossAbs => (loss(projection.equity, day_opening)?, limit),
+            LimitId::MaxDailyLossPct => percent(limit, projection.equity, day_opening)?,
         };
         if value > limit {
             breached.push(id);
@@ -238,19 +238,34 @@ pub(super) fn enforce(
     }
 }
 
+/// The limits of the day's loss that this equity breaches, without any further order. What cannot be computed breaches nothing here: an
+/// order is refused for it, and a halt needs a loss that is known.
+pub fn lost(limits: &RiskLimits, equity: Decimal, day_opening: Option<Decimal>) -> Vec<LimitId> {
+    let breached = |id: &LimitId| {
+        let limit = limits[*id as usize]?;
+        let (value, limit) = match id {
+            LimitId::MaxDailyLossAbs => (loss(equity, day_opening).ok()?, limit),
+            LimitId::MaxDailyLossPct => percent(limit, equity, day_opening).ok()?,
+            _ => return None,
+        };
+        (value > limit).then_some(*id)
+    };
+    LimitId::ALL.iter().filter_map(breached).collect()
+}
+
 /// Below 0 on a day in profit, which breaches nothing.
-fn loss(projection: &Projection, day_opening: Option<Decimal>) -> Result<Decimal, Refusal> {
+fn loss(equity: Decimal, day_opening: Option<Decimal>) -> Result<Decimal, Refusal> {
     let opening = day_opening.ok_or(Refusal::Missing(Input::DayOpening))?;
-    exact::sub(opening, projection.equity).ok_or(Refusal::Absurd(Input::Arithmetic))
+    exact::sub(opening, equity).ok_or(Refusal::Absurd(Input::Arithmetic))
 }
 
 /// Loss and limit, both times a hundred times the opening: multiplying is exact where dividing would round.
 fn percent(
     limit: Decimal,
-    projection: &Projection,
+    equity: Decimal,
     day_opening: Option<Decimal>,
 ) -> Result<(Decimal, Decimal), Refusal> {
-    let loss = loss(projection, day_opening)?;
+    let loss = loss(equity, day_opening)?;
     // Percent of nothing is no number.
     let opening = day_opening
         .filter(|opening| is_amount(*opening))

@@ -4,7 +4,8 @@
 //! known, too old or absurd is a no. Pure: time and the world are arguments. Must not touch: clocks, sockets, storage, metrics.
 //!
 //! The first reason that holds is told: whether there is a signal at all; whether anything may be sent (kill switch, log, halted, an open
-//! order); the market; the pace; the breaker; whether live trading is armed; and last what needs the gateway's account and book.
+//! order, what is not reconciled); the market; the pace; the breaker; whether live trading is armed; and last what needs the gateway: what it
+//! says of itself, its account and its book.
 
 mod exact;
 pub mod limits;
@@ -27,6 +28,7 @@ use self::situation::{Account, Aged, Book, Request, Situation};
 use crate::breaker;
 use crate::decide::TradingState;
 use crate::gateway::intent_log::state::{RECENT_MAX, State};
+use crate::gateway::protocol::CLOCK_TOLERANCE_MS;
 
 /// Longest validity of an order, from the check.
 pub const VALID_FOR_MAX: Duration = Duration::from_secs(3_600);
@@ -130,6 +132,9 @@ impl Guards {
         if state.has_open() {
             return Err(Refusal::OutcomeUnknown);
         }
+        if !situation.is_reconciled {
+            return Err(Refusal::NotReconciled);
+        }
         if !situation.is_market_open {
             return Err(Refusal::MarketClosed);
         }
@@ -210,11 +215,24 @@ impl Guards {
         Ok(())
     }
 
-    /// The gateway's account, which has to be the armed one, and its book; both known, fresh and sane.
+    /// The gateway itself, which has to trade the armed account; its account and its book, both known, fresh and sane.
     fn gateway_side<'a>(
         &self,
         situation: &'a Situation<'_>,
     ) -> Result<(&'a Account, &'a Book), Refusal> {
+        let peer = situation.peer.as_ref().ok_or(Refusal::NoHeartbeat)?;
+        if peer.account != self.settings.arm.account {
+            return Err(Refusal::WrongAccount);
+        }
+        if peer.is_killed {
+            return Err(Refusal::PeerKilled);
+        }
+        if !peer.is_trading_allowed {
+            return Err(Refusal::PeerDisabled);
+        }
+        if !(-CLOCK_TOLERANCE_MS..=CLOCK_TOLERANCE_MS).contains(&peer.clock_offset_ms) {
+            return Err(Refusal::ClockOffset(peer.clock_offset_ms));
+        }
         let account = self.fresh(situation.account.as_ref(), Input::Account)?;
         if account.id != self.settings.arm.account {
             return Err(Refusal::WrongAccount);

@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::limits::LimitId;
 use crate::gateway::intent_log::record::HaltReason;
+use crate::gateway::protocol::CLOCK_TOLERANCE_MS;
 
 /// The reasons of `signals_suppressed_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,6 +130,8 @@ pub enum Refusal {
     Halted(Option<HaltReason>),
     /// An order has no known outcome.
     OutcomeUnknown,
+    /// Open orders and the position were not compared with the gateway's yet.
+    NotReconciled,
     /// Nobody trades now.
     MarketClosed,
     /// The bar was decided on before.
@@ -143,8 +146,16 @@ pub enum Refusal {
     OrdersPerDay,
     /// Live trading is not armed.
     NotArmed,
+    /// The gateway has not said anything of itself.
+    NoHeartbeat,
     /// The gateway's account is not the armed one.
     WrongAccount,
+    /// The gateway's kill switch is on.
+    PeerKilled,
+    /// The gateway says that it could not execute an order.
+    PeerDisabled,
+    /// Milliseconds that the local clock is ahead of the gateway's: too many either way.
+    ClockOffset(i64),
     /// Only orders that reduce a position may be sent, and this does not.
     ReducingOnly,
     /// Limits that the state after the trade breaches; at least one.
@@ -156,7 +167,9 @@ impl Refusal {
     pub const fn reason(&self) -> Reason {
         match self {
             Refusal::BelowThreshold => Reason::BelowThreshold,
-            Refusal::StaleBar | Refusal::Late | Refusal::Stale(_) => Reason::StaleData,
+            Refusal::StaleBar | Refusal::Late | Refusal::Stale(_) | Refusal::ClockOffset(_) => {
+                Reason::StaleData
+            }
             Refusal::Missing(_)
             | Refusal::Absurd(_)
             | Refusal::OrdersPerMinute
@@ -166,11 +179,14 @@ impl Refusal {
             Refusal::KillSwitch
             | Refusal::LogUnavailable
             | Refusal::Halted(_)
-            | Refusal::OutcomeUnknown => Reason::Halted,
+            | Refusal::OutcomeUnknown
+            | Refusal::NotReconciled
+            | Refusal::PeerKilled
+            | Refusal::PeerDisabled => Reason::Halted,
             Refusal::MarketClosed => Reason::MarketClosed,
             Refusal::Duplicate => Reason::Duplicate,
             Refusal::Cooldown => Reason::Cooldown,
-            Refusal::BreakerOpen => Reason::BreakerOpen,
+            Refusal::BreakerOpen | Refusal::NoHeartbeat => Reason::BreakerOpen,
             Refusal::NotArmed | Refusal::WrongAccount => Reason::DryRun,
         }
     }
@@ -192,6 +208,9 @@ impl fmt::Display for Refusal {
                 return write!(f, "trading is halted: {}", reason.as_str());
             }
             Refusal::OutcomeUnknown => "an order has no known outcome",
+            Refusal::NotReconciled => {
+                "what is open was not compared with the gateway's books yet"
+            }
             Refusal::MarketClosed => "the market is closed",
             Refusal::Duplicate => "the bar was decided on before",
             Refusal::Cooldown => "too soon after the order before",
@@ -199,7 +218,16 @@ impl fmt::Display for Refusal {
             Refusal::OrdersPerMinute => "as many orders as a minute may have",
             Refusal::OrdersPerDay => "as many orders as a day may have",
             Refusal::NotArmed => "live trading is not armed",
+            Refusal::NoHeartbeat => "the gateway has not answered a heartbeat yet",
             Refusal::WrongAccount => "the gateway's account is not the armed one",
+            Refusal::PeerKilled => "the gateway's kill switch is on",
+            Refusal::PeerDisabled => "the gateway says that it could not execute an order",
+            Refusal::ClockOffset(ahead_ms) => {
+                return write!(
+                    f,
+                    "stale: the local clock is {ahead_ms} ms ahead of the gateway's, at most {CLOCK_TOLERANCE_MS} either way are accepted"
+                );
+            }
             Refusal::ReducingOnly => "only orders that reduce a position may be sent",
             Refusal::Limits(limits) => {
                 let names: Vec<_> = limits.iter().map(|limit| limit.as_str()).collect();

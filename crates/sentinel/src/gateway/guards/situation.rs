@@ -82,6 +82,19 @@ pub struct Book {
     pub working: Vec<Working>,
 }
 
+/// What the gateway says of itself in its heartbeats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The account that it trades.
+    pub account: String,
+    /// Whether it reaches its broker and an order could be executed as far as it knows.
+    pub is_trading_allowed: bool,
+    /// Whether its kill switch is on.
+    pub is_killed: bool,
+    /// Milliseconds that the local clock is ahead of the gateway's.
+    pub clock_offset_ms: i64,
+}
+
 /// What is known when an order is asked for.
 #[derive(Debug, Clone)]
 pub struct Situation<'a> {
@@ -95,6 +108,10 @@ pub struct Situation<'a> {
     pub is_bar_stale: bool,
     /// Whether the market trades now.
     pub is_market_open: bool,
+    /// Whether open orders and the position are known to be what the gateway says; true where there is no gateway.
+    pub is_reconciled: bool,
+    /// What the gateway's last heartbeat said; `None` before the first.
+    pub peer: Option<Peer>,
     /// The breaker in front of the gateway.
     pub breaker: breaker::State,
     /// The gateway's account.

@@ -7,7 +7,7 @@ mod table;
 
 use std::time::Duration;
 
-use super::situation::{Account, Aged, Position};
+use super::situation::{Account, Aged, Peer, Position};
 use super::*;
 use crate::gateway::intent_log::IntentLog;
 use crate::gateway::intent_log::error::LogError;
@@ -73,6 +73,13 @@ pub(super) fn situation(log: &State) -> Situation<'_> {
         is_killed: false,
         is_bar_stale: false,
         is_market_open: true,
+        is_reconciled: true,
+        peer: Some(Peer {
+            account: "7001".to_owned(),
+            is_trading_allowed: true,
+            is_killed: false,
+            clock_offset_ms: 2_000,
+        }),
         breaker: breaker::State::Closed,
         account: fresh(Account {
             id: "7001".to_owned(),

@@ -68,6 +68,27 @@ fn each_guard_says_no_by_itself_and_by_its_reason() {
             },
             |_| {},
         ),
+        (R::Halted, Refusal::NotReconciled, untouched, |c| {
+            c.situation.is_reconciled = false
+        }),
+        (R::BreakerOpen, Refusal::NoHeartbeat, untouched, |c| {
+            c.situation.peer = None
+        }),
+        (R::DryRun, Refusal::WrongAccount, untouched, |c| {
+            c.situation.peer.as_mut().unwrap().account = "7002".to_owned()
+        }),
+        (R::Halted, Refusal::PeerKilled, untouched, |c| {
+            c.situation.peer.as_mut().unwrap().is_killed = true
+        }),
+        (R::Halted, Refusal::PeerDisabled, untouched, |c| {
+            c.situation.peer.as_mut().unwrap().is_trading_allowed = false
+        }),
+        (R::StaleData, Refusal::ClockOffset(2_001), untouched, |c| {
+            c.situation.peer.as_mut().unwrap().clock_offset_ms = 2_001
+        }),
+        (R::StaleData, Refusal::ClockOffset(-2_001), untouched, |c| {
+            c.situation.peer.as_mut().unwrap().clock_offset_ms = -2_001
+        }),
         (R::MarketClosed, Refusal::MarketClosed, untouched, |c| {
             c.situation.is_market_open = false
         }),
