@@ -1,13 +1,37 @@
 //! The link to the gateway: one message out, its reply or none.
 //!
-//! Invariant: a message is handed to the socket at most once; what [`Exchange::NotSent`] says cannot have left this process, and of every
-//! other end but an answer nothing is known. Nothing here waits longer than its budget, in real time. Must not touch: decisions, the intent
-//! log, metrics.
+//! Invariant: a message is handed to the socket at most once; what [`Exchange::NotSent`] says cannot have left this process and will not, and
+//! of every other end but an answer nothing is known. Nothing here waits longer than its budget, in real time. Must not touch: decisions, the
+//! intent log, metrics.
+//!
+//! [`Link`] is what the loop holds: it hands a message to a thread of its own and waits as the loop waits for any remote, so that a signal
+//! ends the wait at once and signs of life go on. That thread owns the socket; between exchanges it sends heartbeats.
+//!
+//! What libzmq does, each shown by a test of `tests/link_libzmq.rs`, and what follows:
+//!
+//! - With IMMEDIATE a message is only taken while a peer is connected *and* has shaken hands. What is refused is nowhere in the library:
+//!   that, and only that, is `NotSent`.
+//! - A message that was taken when the peer dies is dropped with the connection and never reaches the peer that comes back. It may have
+//!   arrived before, though, so it is `Unknown`.
+//! - A peer that is frozen still takes messages: its kernel does, and hands them over when it goes on, after the connection is closed as well.
+//!   Nothing at this end can call them back, hence `valid_until` in each of them.
+//! - After silence the socket is closed and another one opened. What was still inside it is dropped instead of delivered late, a connection
+//!   whose other end vanished without a word is not waited on, and one that broke the protocol of ZeroMQ, which libzmq never connects again,
+//!   is. The new socket takes nothing before somebody has shaken hands, so a peer that is frozen or gone costs `NotSent`, not `Unknown`.
+
+mod dealer;
+mod exchange;
+mod handle;
+mod heartbeat;
+mod ids;
+mod worker;
 
 use std::time::Duration;
 
-use super::protocol::{Heartbeat, IdempotencyKey, MessageId, Reply, RequestBody};
+use super::protocol::{Code, Heartbeat, IdempotencyKey, MessageId, Reply, RequestBody};
 use crate::clock::Now;
+pub use handle::{Link, LinkError, LinkSettings};
+pub use ids::MessageIds;
 
 /// A message to be sent. The link adds when it was sent, and the mac.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +84,7 @@ pub enum NotSent {
     Closed,
 }
 
-/// The last reply to a heartbeat.
+/// The last heartbeat of the gateway.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
     /// What the gateway said of itself.
@@ -69,17 +93,20 @@ pub struct Seen {
     pub at: Now,
     /// From sending to the reply.
     pub roundtrip: Duration,
-    /// Seconds that the local clock is ahead of the gateway's.
-    pub clock_offset: f64,
 }
 
 /// How the link is.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LinkState {
-    /// The last reply to a heartbeat; none before the first.
+    /// The last heartbeat of the gateway; none before the first.
     pub seen: Option<Seen>,
-    /// Heartbeats without a reply since.
+    /// Heartbeats since that were not answered with one: no reply came, or a refusal.
     pub missed: u32,
+    /// Why the last one was refused; none if it was not.
+    pub refused: Option<Code>,
+    /// Seconds that the local clock is ahead of the gateway's, by the last reply to a heartbeat, which may be a refusal: a clock that is too
+    /// far off is refused as late. Right to half a round trip.
+    pub clock_offset: Option<f64>,
     /// Why replies that came since the last one that was believed were not; none if there were none.
     pub distrust: Option<Distrust>,
 }
