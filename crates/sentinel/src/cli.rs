@@ -118,12 +118,9 @@ mod tests {
         for (arguments, message) in [
             (
                 &["sentinel", "--live", "--dry-run"][..],
-                "'--dry-run' cannot be used with '--live'",
+                "'--live' cannot be used with '--dry-run'",
             ),
-            (
-                &["sentinel", "--live", "reset"],
-                "the subcommand 'reset' cannot be used with",
-            ),
+            (&["sentinel", "--live", "reset"], "cannot be used with"),
             (&["sentinel", "reset"], "--reset-secret-file <FILE>"),
             (
                 &["sentinel", "--log-level", "loud"],

@@ -1,20 +1,20 @@
-//! The end: SIGINT and SIGTERM, and waits that they interrupt.
+//! The end: SIGINT and SIGTERM, and waits that they interrupt; and SIGUSR1, the kill switch, which ends trading and not the process.
 //!
 //! Invariant: a signal ends any wait at once, and the process within a second, whatever the rest of it does; nothing sleeps where a signal
-//! could not reach it.
+//! could not reach it. A kill is never taken back.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 /// From a signal to the end of the process; a supervisor expects about that.
 const END_TIME_MAX: Duration = Duration::from_millis(900);
 
-/// SIGINT, SIGTERM and SIGHUP, caught and kept until [`Stop::on_signals`] takes them up.
+/// SIGINT, SIGTERM, SIGHUP and SIGUSR1, caught and kept until [`Stop::on_signals`] takes them up.
 #[derive(Debug)]
 pub struct CaughtSignals(Signals);
 
@@ -24,7 +24,7 @@ impl CaughtSignals {
     /// # Errors
     /// The handlers cannot be set up.
     pub fn catch() -> io::Result<CaughtSignals> {
-        Signals::new([SIGINT, SIGTERM, SIGHUP]).map(CaughtSignals)
+        Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1]).map(CaughtSignals)
     }
 }
 
@@ -35,6 +35,7 @@ pub struct Stop(Arc<Bell>);
 #[derive(Debug, Default)]
 struct Bell {
     requested: AtomicBool,
+    killed: AtomicBool,
     /// Rung when a call has ended or the end was asked for; holds nothing, since each waiter looks at its own condition.
     lock: Mutex<()>,
     changed: Condvar,
@@ -42,7 +43,8 @@ struct Bell {
 
 impl Stop {
     /// A stop that SIGINT and SIGTERM request, also those that came since they were caught. A process that has not ended by itself
-    /// 900 ms later ends with status 1, and a second signal ends it as if nobody handled signals. SIGHUP is logged and ends nothing.
+    /// 900 ms later ends with status 1, and a second signal ends it as if nobody handled signals. SIGHUP is logged and ends nothing; SIGUSR1 is
+    /// the kill switch.
     ///
     /// # Errors
     /// Their thread cannot be started.
@@ -56,6 +58,11 @@ impl Stop {
                     // Taken, so that a terminal that closes, or whoever rotates logs, does not end the daemon.
                     if signal == SIGHUP {
                         tracing::info!("SIGHUP: the configuration is read at start only");
+                        continue;
+                    }
+                    if signal == SIGUSR1 {
+                        requested.kill();
+                        tracing::warn!("SIGUSR1: the kill switch is on, no order is sent any more");
                         continue;
                     }
                     if requested.is_requested() {
@@ -77,6 +84,17 @@ impl Stop {
     /// Whether the end was asked for.
     pub fn is_requested(&self) -> bool {
         self.0.requested.load(Ordering::Acquire)
+    }
+
+    /// Switch the kill switch on, for good.
+    pub fn kill(&self) {
+        self.0.killed.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    /// Whether SIGUSR1 came since the process began.
+    pub fn was_killed(&self) -> bool {
+        self.0.killed.load(Ordering::Acquire)
     }
 
     /// Wake whoever waits, to look at its condition.

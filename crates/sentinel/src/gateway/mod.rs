@@ -4,5 +4,6 @@
 
 pub mod guards;
 pub mod intent_log;
+pub mod kill;
 pub mod link;
 pub mod protocol;
