@@ -2,8 +2,10 @@
 //!
 //! Invariant: an order passes [`guards`] and is durable in the [`intent_log`] before anything could send it. Must not touch: metrics.
 
+mod exact;
 pub mod guards;
 pub mod intent_log;
 pub mod kill;
 pub mod link;
 pub mod protocol;
+pub mod verdict;

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
-use super::exact;
 use super::refusal::{Input, Refusal};
 use super::situation::{Book, Request};
+use crate::gateway::exact;
 use crate::gateway::intent_log::record::Side;
 
 /// Greatest amount of money, value of a lot, volume or limit that makes sense.
-pub const AMOUNT_MAX: Decimal = Decimal::from_parts(3_567_587_328, 232, 0, false, 0);
+pub const AMOUNT_MAX: Decimal = exact::AMOUNT_MAX;
 /// Positions and working orders beyond which a book makes no sense.
 pub const BOOK_MAX: usize = 10_000;
 

@@ -7,7 +7,6 @@
 //! order, what is not reconciled); the market; the pace; the breaker; whether live trading is armed; and last what needs the gateway: what it
 //! says of itself, its account and its book.
 
-mod exact;
 pub mod limits;
 pub mod permit;
 pub mod refusal;

@@ -7,6 +7,7 @@ use std::io;
 
 use thiserror::Error;
 
+use super::format::FORMAT;
 use super::frame;
 use super::state::Contradiction;
 
@@ -62,6 +63,14 @@ pub enum LogError {
         operation: Operation,
         /// The system's error.
         source: io::Error,
+    },
+    /// A later program wrote it. Nothing was changed.
+    #[error("{name}: the intent log has format {found}, this program reads up to {FORMAT}")]
+    Newer {
+        /// The file.
+        name: String,
+        /// Its format.
+        found: u32,
     },
     /// Storage failed before.
     #[error("the intent log failed earlier, it has to be reopened before anything is recorded")]

@@ -3,6 +3,7 @@
 //! Invariant: a file is gone on with only when its snapshot and its name are durable; until then those before it stay.
 
 use super::error::{LogError, Operation, failed};
+use super::format::FORMAT;
 use super::record::{HaltReason, Record};
 use super::replay;
 use super::state::State;
@@ -74,6 +75,7 @@ pub(super) fn start_file<S: Storage>(
     let mut state = state.clone();
     let seq = state.last_seq().saturating_add(1);
     let snapshot = Record::Snapshot {
+        format: FORMAT,
         state: state.clone(),
     };
     let line = frame::encode(seq, &snapshot).ok_or(LogError::TooLong)?;

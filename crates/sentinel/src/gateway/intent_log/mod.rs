@@ -9,8 +9,10 @@
 //! [`ROTATE_LEN_BYTES`] begin a new one; the newest readable one before it stays, should the snapshot rot, and the others go.
 
 pub mod error;
+pub mod format;
 mod frame;
 mod generation;
+mod position;
 pub mod record;
 mod replay;
 pub mod state;
@@ -133,16 +135,17 @@ impl<S: Storage> IntentLog<S> {
         self.append(&Record::Sent { id, at_ms })
     }
 
-    /// What became of an order. With [`Outcome::Unknown`] it stays open.
+    /// What became of an order. With [`Outcome::Unknown`] it stays open, with [`Outcome::Placed`] it is followed up as one of
+    /// [`State::placed`].
     ///
     /// # Errors
-    /// No open order has this id, or storage failed: after a reopening the order may be open again and is asked for.
+    /// No open or placed order has this id, a placed one is placed once more, or storage failed: after a reopening the order may be open again and is asked for.
     pub fn outcome(&mut self, id: &IntentId, outcome: Outcome, at_ms: i64) -> Result<(), LogError> {
         let id = id.clone();
         self.append(&Record::Outcome { id, outcome, at_ms })
     }
 
-    /// What became of an order, found out later.
+    /// What became of an open or placed order, found out later.
     ///
     /// # Errors
     /// As for [`IntentLog::outcome`].
@@ -157,6 +160,35 @@ impl<S: Storage> IntentLog<S> {
     /// The bar or a later one was decided on, or storage failed.
     pub fn considered(&mut self, bar_open_time: i64) -> Result<(), LogError> {
         self.append(&Record::Considered { bar_open_time })
+    }
+
+    /// Of a dry run: the order of this bar would have been sent. The bar is decided on, and the order counts for cooldown, minute and day.
+    ///
+    /// # Errors
+    /// The bar or a later one was decided on, an order is open, trading is halted, or storage failed.
+    pub fn withheld(&mut self, bar_open_time: i64, at_ms: i64) -> Result<(), LogError> {
+        self.append(&Record::Withheld {
+            bar_open_time,
+            at_ms,
+        })
+    }
+
+    /// Takes the gateway's position in a symbol, in lots and below 0 when short, for what our orders have led to; from here on each of our
+    /// executions moves it. To be called when [`State::own_position`] knows none.
+    ///
+    /// # Errors
+    /// An order has no known outcome, or one in this symbol is placed: either may be in the position or not. Or storage failed.
+    pub fn position_based(
+        &mut self,
+        symbol: &str,
+        volume: Decimal,
+        at_ms: i64,
+    ) -> Result<(), LogError> {
+        self.append(&Record::PositionBased {
+            symbol: symbol.to_owned(),
+            volume,
+            at_ms,
+        })
     }
 
     /// The equity that the UTC day of `now_ms` begins with, for the limits of the day's loss.

@@ -8,6 +8,7 @@ use std::fmt;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use super::format;
 use super::state::State;
 use crate::decide::TradingState;
 
@@ -109,23 +110,49 @@ pub enum Rejection {
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// All of it was executed.
-    Filled,
-    /// A part was executed.
-    Partial,
-    /// It works at the gateway.
+    Filled {
+        /// Lots.
+        volume: Decimal,
+    },
+    /// A part was executed, and the rest never will be.
+    Partial {
+        /// Lots.
+        volume: Decimal,
+    },
+    /// It works at the gateway: nothing was executed yet that is known.
     Placed,
     /// It was not taken.
     Rejected(Rejection),
     /// No answer came, or none that can be believed: the order may have been executed.
     Unknown,
+    /// It was executed and nobody wrote down how much: only in records of format 1.
+    Executed,
+}
+
+impl Outcome {
+    /// Whether the gateway took the order: executed it, a part of it, or holds it.
+    pub const fn is_taken(self) -> bool {
+        match self {
+            Outcome::Filled { .. }
+            | Outcome::Partial { .. }
+            | Outcome::Placed
+            | Outcome::Executed => true,
+            Outcome::Rejected(_) | Outcome::Unknown => false,
+        }
+    }
 }
 
 /// What a reconciliation found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Found {
-    /// The peer executed or holds it.
-    Executed,
+    /// The peer executed it, or a part of it and the rest never will be.
+    Filled {
+        /// Lots.
+        volume: Decimal,
+    },
+    /// The peer holds it and has not executed it.
+    Placed,
     /// The peer refused it.
     Rejected,
     /// The peer never saw it, and it is too late for it to be executed.
@@ -134,6 +161,8 @@ pub enum Found {
     NeverSent,
     /// A person looked and closed it.
     ClosedByOperator,
+    /// It was executed or is held by the peer: only in records of format 1.
+    Executed,
 }
 
 /// Why trading is not active.
@@ -171,6 +200,9 @@ impl HaltReason {
 pub enum Record {
     /// All that the records before it lead to; the first record of a file.
     Snapshot {
+        /// The [`format`](super::format) of the records behind it.
+        #[serde(default = "format::first")]
+        format: u32,
         /// The state.
         state: State,
     },
@@ -191,6 +223,7 @@ pub enum Record {
         /// Which.
         id: IntentId,
         /// What.
+        #[serde(deserialize_with = "format::outcome")]
         outcome: Outcome,
         /// Unix milliseconds.
         at_ms: i64,
@@ -208,6 +241,22 @@ pub enum Record {
     Considered {
         /// Unix seconds of the bar's opening.
         bar_open_time: i64,
+    },
+    /// A bar was decided on, and its order would have been sent if this were no dry run.
+    Withheld {
+        /// Unix seconds of the bar's opening.
+        bar_open_time: i64,
+        /// Unix milliseconds of the decision.
+        at_ms: i64,
+    },
+    /// The gateway's position in a symbol, taken for our own.
+    PositionBased {
+        /// What is held.
+        symbol: String,
+        /// Lots; below 0 when short.
+        volume: Decimal,
+        /// Unix milliseconds.
+        at_ms: i64,
     },
     /// The equity that a UTC day began with.
     DayOpened {

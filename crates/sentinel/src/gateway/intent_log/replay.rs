@@ -4,6 +4,7 @@
 //! acknowledged can leave (a last line without its end) is passed over in silence. Must not touch: what is on disk.
 
 use super::error::{LogError, Operation, failed};
+use super::format::FORMAT;
 use super::frame::{self, LINE_LEN_MAX_BYTES};
 use super::record::Record;
 use super::state::State;
@@ -56,23 +57,30 @@ pub(super) fn replay(storage: &impl Storage) -> Result<Replayed, LogError> {
         let bytes = storage
             .read(&name, FILE_LEN_MAX_BYTES)
             .map_err(failed(Operation::Read, &name))?;
-        replayed.take_file(generation, &name, &bytes);
+        replayed.take_file(generation, &name, &bytes)?;
     }
     Ok(replayed)
 }
 
 impl Replayed {
-    fn take_file(&mut self, generation: u64, name: &str, bytes: &[u8]) {
+    fn take_file(&mut self, generation: u64, name: &str, bytes: &[u8]) -> Result<(), LogError> {
         for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
             let whole = line.strip_suffix(b"\n");
             let place = (name, index + 1);
             match frame::decode(whole.unwrap_or(line)) {
                 // Also without its end: all of it is there, and it may have been acknowledged before its end was damaged.
+                Ok((_, Record::Snapshot { format, .. })) if format > FORMAT => {
+                    return Err(LogError::Newer {
+                        name: name.to_owned(),
+                        found: format,
+                    });
+                }
                 Ok((seq, record)) => self.take_record(generation, place, seq, &record),
                 Err(_) if whole.is_none() => self.torn = true,
                 Err(fault) => self.note(place, fault),
             }
         }
+        Ok(())
     }
 
     fn take_record(&mut self, generation: u64, place: (&str, usize), seq: u64, record: &Record) {

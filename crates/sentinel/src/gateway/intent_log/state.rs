@@ -1,15 +1,19 @@
-//! What the records lead to: open orders, the last decided bar, counters, the trading state.
+//! What the records lead to: open and placed orders, own positions, the last decided bar, counters, the trading state.
 //!
 //! Invariant: an order leaves `open` only by an outcome that is known, and halted is left only by an accepted reset. What cannot be
 //! right is told by [`State::check`]; [`State::absorb`] takes the careful reading of anything. Must not touch: storage, clocks.
+
+mod absorb;
+mod check;
 
 use std::collections::BTreeSet;
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
-use super::record::{HaltReason, Intent, IntentId, Outcome, Record};
+pub use self::check::Contradiction;
+use super::position::OwnPositions;
+use super::record::{HaltReason, Intent, IntentId};
 use crate::decide::TradingState;
 
 /// Milliseconds of a UTC day.
@@ -17,6 +21,8 @@ pub const DAY_MS: i64 = 86_400_000;
 const MINUTE_MS: i64 = 60_000;
 /// Times of orders that are kept for the count of a minute; above any limit that can be set.
 pub const RECENT_MAX: usize = 1_024;
+/// Placed orders with which no further order is decided on.
+pub const PLACED_MAX: usize = 64;
 
 /// How far an open order came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,9 +34,11 @@ pub enum Stage {
     Sent,
     /// It was sent and no answer can be believed.
     Unknown,
+    /// The gateway holds it.
+    Placed,
 }
 
-/// An order without a known outcome.
+/// An order without a known outcome, or one that the gateway holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenIntent {
     /// The order.
@@ -58,6 +66,11 @@ pub struct State {
     open: Vec<OpenIntent>,
     /// Orders that were sent and whose decision cannot be read.
     orphans: BTreeSet<IntentId>,
+    /// Orders that the gateway has taken and not executed yet.
+    #[serde(default)]
+    placed: Vec<OpenIntent>,
+    #[serde(default)]
+    positions: OwnPositions,
     recent_orders_ms: Vec<i64>,
     last_order_ms: Option<i64>,
     order_day: i64,
@@ -65,29 +78,6 @@ pub struct State {
     day_opening: Option<DayOpening>,
     resets_refused: u64,
     last_seq: u64,
-}
-
-/// Why a record cannot follow what is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Contradiction {
-    /// The bar, or a later one, was decided on.
-    #[error("the bar was decided on before")]
-    BarDecided,
-    /// An order has no known outcome.
-    #[error("an order has no known outcome yet")]
-    IntentOpen,
-    /// Trading is halted.
-    #[error("trading is halted")]
-    Halted,
-    /// There is no such open order.
-    #[error("no open order has this id")]
-    NoSuchIntent,
-    /// Only a step towards halted, from reducing back to active, or a reset while halted.
-    #[error("the trading state cannot change like this")]
-    NoSuchTransition,
-    /// The day, or a later one, has its opening.
-    #[error("the day has its opening equity")]
-    DayOpened,
 }
 
 impl Default for State {
@@ -99,6 +89,8 @@ impl Default for State {
             last_decided_bar: None,
             open: Vec::new(),
             orphans: BTreeSet::new(),
+            placed: Vec::new(),
+            positions: OwnPositions::default(),
             recent_orders_ms: Vec::new(),
             last_order_ms: None,
             order_day: i64::MIN,
@@ -134,6 +126,16 @@ impl State {
     /// Orders that were sent, have no known outcome, and whose decision was lost to damage.
     pub fn orphans(&self) -> impl Iterator<Item = &IntentId> {
         self.orphans.iter()
+    }
+
+    /// Orders that the gateway has taken and not executed yet, oldest first. They are followed up and do not keep others back.
+    pub fn placed(&self) -> &[OpenIntent] {
+        &self.placed
+    }
+
+    /// Net lots that our executions lead to, below 0 when short; `None` until it was taken from the gateway once.
+    pub fn own_position(&self, symbol: &str) -> Option<Decimal> {
+        self.positions.of(symbol)
     }
 
     /// Whether any order has no known outcome.
@@ -179,137 +181,6 @@ impl State {
     /// Number of the last record; each change of this state raises it.
     pub fn last_seq(&self) -> u64 {
         self.last_seq
-    }
-
-    /// Whether a record can follow.
-    ///
-    /// # Errors
-    /// Why it cannot.
-    pub fn check(&self, record: &Record) -> Result<(), Contradiction> {
-        use Contradiction::*;
-        let unless = |wrong: bool, contradiction| if wrong { Err(contradiction) } else { Ok(()) };
-        match record {
-            Record::Snapshot { .. } => Ok(()),
-            Record::Decided { intent } => {
-                unless(self.trading == TradingState::Halted, Halted)?;
-                unless(self.has_open(), IntentOpen)?;
-                unless(
-                    self.last_decided_bar >= Some(intent.bar_open_time),
-                    BarDecided,
-                )
-            }
-            Record::Sent { id, .. }
-            | Record::Outcome { id, .. }
-            | Record::Reconciled { id, .. } => {
-                let is_known = self.find(id).is_some() || self.orphans.contains(id);
-                unless(!is_known, NoSuchIntent)
-            }
-            Record::Considered { bar_open_time } => {
-                unless(self.last_decided_bar >= Some(*bar_open_time), BarDecided)
-            }
-            Record::DayOpened { day, .. } => unless(
-                self.day_opening.is_some_and(|opening| opening.day >= *day),
-                DayOpened,
-            ),
-            Record::Tightened { state, .. } => {
-                unless(rank(*state) <= rank(self.trading), NoSuchTransition)
-            }
-            Record::Relaxed { .. } => {
-                unless(self.trading != TradingState::Reducing, NoSuchTransition)
-            }
-            Record::ResetAttempt { accepted, .. } => unless(
-                *accepted && self.trading != TradingState::Halted,
-                NoSuchTransition,
-            ),
-        }
-    }
-
-    /// Takes a record in, also one that cannot be right: then by the reading that permits less.
-    pub fn absorb(&mut self, seq: u64, record: &Record) {
-        match record {
-            Record::Snapshot { state } => *self = state.clone(),
-            Record::Decided { intent } => self.decided(intent),
-            Record::Sent { id, .. } => self.reach(id, Stage::Sent),
-            Record::Outcome {
-                id,
-                outcome: Outcome::Unknown,
-                ..
-            } => self.reach(id, Stage::Unknown),
-            Record::Outcome { id, .. } | Record::Reconciled { id, .. } => {
-                self.open.retain(|open| open.intent.id != *id);
-                self.orphans.remove(id);
-            }
-            Record::Considered { bar_open_time } => {
-                self.last_decided_bar = self.last_decided_bar.max(Some(*bar_open_time));
-            }
-            Record::DayOpened { day, equity } => {
-                if self.day_opening.is_none_or(|opening| opening.day < *day) {
-                    self.day_opening = Some(DayOpening {
-                        day: *day,
-                        equity: *equity,
-                    });
-                }
-            }
-            Record::Tightened {
-                state,
-                reason,
-                at_ms,
-            } => {
-                // The first reason for a state stays: a later one is a consequence more often than not.
-                if rank(*state) > rank(self.trading) {
-                    (self.trading, self.reason) = (*state, Some((*reason, *at_ms)));
-                }
-            }
-            Record::Relaxed { .. } => {
-                if self.trading == TradingState::Reducing {
-                    (self.trading, self.reason) = (TradingState::Active, None);
-                }
-            }
-            Record::ResetAttempt { accepted: true, .. } => {
-                (self.trading, self.reason) = (TradingState::Active, None);
-            }
-            Record::ResetAttempt {
-                accepted: false, ..
-            } => self.resets_refused = self.resets_refused.saturating_add(1),
-        }
-        self.last_seq = seq;
-    }
-
-    fn decided(&mut self, intent: &Intent) {
-        let at = intent.decided_at_ms;
-        if self.find(&intent.id).is_none() {
-            self.open.push(OpenIntent {
-                intent: intent.clone(),
-                stage: Stage::Decided,
-            });
-        }
-        self.last_decided_bar = self.last_decided_bar.max(Some(intent.bar_open_time));
-        self.last_order_ms = self.last_order_ms.max(Some(at));
-        if day_of(at) > self.order_day {
-            (self.order_day, self.orders_in_day) = (day_of(at), 0);
-        }
-        self.orders_in_day = self.orders_in_day.saturating_add(1);
-        self.recent_orders_ms.push(at);
-        let newest = self.recent_orders_ms.iter().copied().max().unwrap_or(at);
-        let since = newest.saturating_sub(MINUTE_MS);
-        self.recent_orders_ms.retain(|at| *at > since);
-        let surplus = self.recent_orders_ms.len().saturating_sub(RECENT_MAX);
-        self.recent_orders_ms.drain(..surplus);
-    }
-
-    fn reach(&mut self, id: &IntentId, stage: Stage) {
-        match self.open.iter_mut().find(|open| open.intent.id == *id) {
-            // An order of which nothing is known is not known again by having been sent.
-            Some(open) if open.stage == Stage::Unknown => {}
-            Some(open) => open.stage = stage,
-            None => {
-                self.orphans.insert(id.clone());
-            }
-        }
-    }
-
-    fn find(&self, id: &IntentId) -> Option<&OpenIntent> {
-        self.open.iter().find(|open| open.intent.id == *id)
     }
 }
 

@@ -137,7 +137,14 @@ fn ordered(log: &mut IntentLog<Disk>, seconds_ago: &[i64]) {
         let permit = guards.check(&request, &situation).unwrap();
         let recorded = permit.record(log, name.clone(), name.clone()).unwrap();
         assert_eq!(recorded.intent().id, name);
-        log.outcome(&name, Outcome::Filled, NOW).unwrap();
+        log.outcome(
+            &name,
+            Outcome::Filled {
+                volume: Decimal::ONE,
+            },
+            NOW,
+        )
+        .unwrap();
     }
 }
 

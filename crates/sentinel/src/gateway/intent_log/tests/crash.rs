@@ -38,12 +38,12 @@ fn trade(log: &mut IntentLog<Simulated>, world: &mut World) -> Result<(), LogErr
             world.known.insert(id.clone());
         }
         match bar {
-            1 => log.outcome(&id, Outcome::Filled, NOW)?,
+            1 => log.outcome(&id, FILLED, NOW)?,
             2 => log.outcome(&id, Outcome::Rejected(Rejection::Margin), NOW)?,
             3 | 4 => {
                 log.outcome(&id, Outcome::Unknown, NOW)?;
                 world.known.insert(id.clone());
-                log.reconciled(&id, Found::Executed, NOW)?;
+                log.reconciled(&id, FOUND_FILLED, NOW)?;
             }
             _ => log.outcome(&id, Outcome::Placed, NOW)?,
         }

@@ -13,6 +13,14 @@ const NOW: i64 = 1_700_049_600_000;
 /// Short enough for a few rotations in a test.
 const SMALL: u64 = 2_000;
 
+/// What [`intent`] asks for, executed as a whole.
+const FILLED: Outcome = Outcome::Filled {
+    volume: Decimal::from_parts(1, 0, 0, false, 2),
+};
+const FOUND_FILLED: Found = Found::Filled {
+    volume: Decimal::from_parts(1, 0, 0, false, 2),
+};
+
 fn id(text: &str) -> IntentId {
     IntentId::new(text).unwrap()
 }
@@ -43,7 +51,7 @@ fn written() -> (Simulated, String) {
         log.decided(intent(bar)).unwrap();
         log.sent(&intent(bar).id, NOW).unwrap();
         if bar == 1 {
-            log.outcome(&intent(bar).id, Outcome::Filled, NOW).unwrap();
+            log.outcome(&intent(bar).id, FILLED, NOW).unwrap();
         }
     }
     let name = disk.names().pop().unwrap();
@@ -178,7 +186,7 @@ fn a_record_that_is_missing_halts() {
 fn the_file_before_makes_up_for_a_snapshot_that_rots() {
     let (disk, _) = written();
     let (mut log, _) = IntentLog::open_in(disk.clone(), NOW, ROTATE_LEN_BYTES).unwrap();
-    log.reconciled(&intent(2).id, Found::Executed, NOW).unwrap();
+    log.reconciled(&intent(2).id, FOUND_FILLED, NOW).unwrap();
     log.decided(intent(3)).unwrap();
     assert_eq!(disk.names().len(), 2);
     let name = disk.names().pop().unwrap();
@@ -202,7 +210,7 @@ fn files_stay_few_and_short_however_much_is_recorded() {
     let (mut log, _) = IntentLog::open_in(disk.clone(), NOW, SMALL).unwrap();
     for bar in 1..=300 {
         log.decided(intent(bar)).unwrap();
-        log.outcome(&intent(bar).id, Outcome::Filled, NOW).unwrap();
+        log.outcome(&intent(bar).id, FILLED, NOW).unwrap();
         assert!(disk.names().len() <= 2, "{:?}", disk.names());
     }
     for name in disk.names() {

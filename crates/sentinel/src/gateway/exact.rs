@@ -4,8 +4,12 @@
 
 use rust_decimal::Decimal;
 
+/// Greatest amount of money, value of a lot, volume or limit that makes sense.
+pub(in crate::gateway) const AMOUNT_MAX: Decimal =
+    Decimal::from_parts(3_567_587_328, 232, 0, false, 0);
+
 /// Sum.
-pub(super) fn add(a: Decimal, b: Decimal) -> Option<Decimal> {
+pub(in crate::gateway) fn add(a: Decimal, b: Decimal) -> Option<Decimal> {
     if a.is_zero() {
         return Some(b);
     }
@@ -19,12 +23,12 @@ pub(super) fn add(a: Decimal, b: Decimal) -> Option<Decimal> {
 }
 
 /// Difference.
-pub(super) fn sub(a: Decimal, b: Decimal) -> Option<Decimal> {
+pub(in crate::gateway) fn sub(a: Decimal, b: Decimal) -> Option<Decimal> {
     add(a, -b)
 }
 
 /// Product.
-pub(super) fn mul(a: Decimal, b: Decimal) -> Option<Decimal> {
+pub(in crate::gateway) fn mul(a: Decimal, b: Decimal) -> Option<Decimal> {
     if a.is_zero() || b.is_zero() {
         return Some(Decimal::ZERO);
     }
