@@ -145,10 +145,17 @@ fn log_configuration(config: &Config) {
     info!(
         version = env!("CARGO_PKG_VERSION"),
         configuration = path,
-        "sentinel starts; dry run, no order is sent"
+        "sentinel starts; {}",
+        match config.live {
+            Some(_) => "LIVE: orders are sent",
+            None => "dry run, no order is sent",
+        }
     );
     for line in config.lines() {
         info!("{line}");
+    }
+    for warning in config.live.iter().flat_map(|live| &live.warnings) {
+        warn!("{warning}");
     }
     let (symbol, interval) = SHIPPED_TRAINED_ON;
     let is_at_home = config.symbol.value == symbol && config.interval.value == interval;

@@ -26,13 +26,15 @@ fn main() -> ExitCode {
     let environment = |name: &str| -> Option<OsString> { std::env::var_os(name) };
     match &cli.command {
         Some(Command::Reset(_)) => return refuse("sentinel: reset: not in this build\n"),
-        None if cli.live => return refuse("sentinel: --live: not in this build\n"),
         None => {}
     }
     let config = match Config::load(&cli, &environment) {
         Ok(config) => config,
         Err(error) => return fail(&error, 2),
     };
+    if config.live.is_some() {
+        return refuse("sentinel: --live: not in this build\n");
+    }
     let stop = match Stop::on_signals(signals) {
         Ok(stop) => stop,
         Err(error) => return fail(&StartError::Signals(error), 1),

@@ -2,198 +2,18 @@
 //!
 //! Invariant: unknown keys are errors, and every error names file, line and key. What values mean is decided in the parent module.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::DEFAULT_PATH;
+use super::error::{ConfigError, Place};
+use super::keys::Keys;
 use rustix::fs::{Mode, OFlags};
-use serde::Deserialize;
-use toml::Spanned;
 
 /// Longest configuration file that is read; a whole one has some thousand bytes.
-const FILE_LEN_MAX_BYTES: u64 = 1 << 20;
-
-type Key<T> = Option<Spanned<T>>;
-
-/// All keys; each absent or present with its place.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Keys {
-    pub(super) market: Market,
-    pub(super) hub: Hub,
-    pub(super) decide: Decide,
-    pub(super) gateway: Gateway,
-    pub(super) arm: Arm,
-    pub(super) schedule: Schedule,
-    pub(super) telemetry: Telemetry,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Market {
-    pub(super) base_url: Key<String>,
-    pub(super) token_file: Key<String>,
-    pub(super) symbol: Key<String>,
-    pub(super) interval: Key<String>,
-    pub(super) calendar: Key<String>,
-    pub(super) lookback_bars: Key<i64>,
-    pub(super) stale_after: Key<String>,
-    pub(super) timeout: Key<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Hub {
-    pub(super) host: Key<String>,
-    pub(super) port: Key<i64>,
-    pub(super) timeout: Key<String>,
-    pub(super) model: Key<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Decide {
-    pub(super) threshold: Key<f64>,
-    pub(super) cooldown: Key<String>,
-    pub(super) max_orders_per_day: Key<i64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Gateway {
-    pub(super) host: Key<String>,
-    pub(super) port: Key<i64>,
-    pub(super) timeout: Key<String>,
-    pub(super) secret_file: Key<String>,
-    pub(super) volume: Key<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Arm {
-    pub(super) account: Key<String>,
-    pub(super) confirm: Key<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Schedule {
-    pub(super) every: Key<String>,
-    pub(super) at_second: Key<i64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Telemetry {
-    pub(super) mode: Key<String>,
-    pub(super) multiproc_dir: Key<String>,
-    pub(super) listen: Key<String>,
-}
-
-/// Why there is no usable configuration. Lines count from 1.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be opened or read.
-    #[error("{}: cannot read the configuration", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// A directory, a pipe, a device, or longer than any configuration.
-    #[error("{}: {found}; accepted: a TOML file of at most {} MiB", .path.display(), FILE_LEN_MAX_BYTES >> 20)]
-    NotAFile {
-        /// The file.
-        path: PathBuf,
-        /// What it is.
-        found: &'static str,
-    },
-    /// No TOML, an unknown key, or a value of the wrong type.
-    #[error("{}: line {line}: {key}{message}", .path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// The line of the fault.
-        line: usize,
-        /// The key, followed by `: `, or empty if there is none.
-        key: String,
-        /// What was found, and what is accepted.
-        message: String,
-    },
-    /// A value that is not accepted.
-    #[error("{place}: found `{found}`, accepted: {accepted}")]
-    Value {
-        /// The flag, or file, line and key.
-        place: Place,
-        /// The value.
-        found: String,
-        /// What it may be.
-        accepted: String,
-    },
-    /// The file with the token cannot be read.
-    #[error("{place}: {}: cannot read the token", .path.display())]
-    Token {
-        /// Where the file was named.
-        place: Place,
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-}
-
-/// Where a value was given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// A flag.
-    Flag(&'static str),
-    /// A variable of the environment.
-    Variable(&'static str),
-    /// A key of a file.
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The value's line.
-        line: usize,
-        /// The key.
-        key: &'static str,
-    },
-    /// Nowhere: the default. Its values are accepted alone, and can only be wrong together with given ones.
-    Default(&'static str),
-}
-
-impl Place {
-    /// In one word or two, for the log of the resolved configuration.
-    pub fn in_short(&self) -> String {
-        match self {
-            Place::Flag(name) | Place::Variable(name) => (*name).to_owned(),
-            Place::Line { line, .. } => format!("line {line}"),
-            Place::Default(_) => "default".to_owned(),
-        }
-    }
-}
-
-/// A checked value and where it was given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed<T> {
-    /// The value.
-    pub value: T,
-    /// Where it was given.
-    pub place: Place,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Flag(name) | Place::Variable(name) => f.write_str(name),
-            Place::Line { path, line, key } => write!(f, "{}: line {line}: {key}", path.display()),
-            Place::Default(key) => write!(f, "{key} (default)"),
-        }
-    }
-}
+pub(super) const FILE_LEN_MAX_BYTES: u64 = 1 << 20;
 
 /// A file's text and keys, or nothing at all when there is no file.
 #[derive(Debug, Default)]
@@ -204,6 +24,18 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// The file that was named, the one at the default place, or none.
+    pub(super) fn find(named: Option<&Path>) -> Result<ConfigFile, ConfigError> {
+        match named {
+            Some(path) => ConfigFile::read(path),
+            None => match Path::new(DEFAULT_PATH).try_exists() {
+                Ok(false) => Ok(ConfigFile::default()),
+                // One that cannot be looked at is an error, not a reason to run on other settings than the operator's.
+                Ok(true) | Err(_) => ConfigFile::read(Path::new(DEFAULT_PATH)),
+            },
+        }
+    }
+
     pub(super) fn read(path: &Path) -> Result<ConfigFile, ConfigError> {
         let read_error = |source| ConfigError::Read {
             path: path.to_owned(),
@@ -291,7 +123,14 @@ fn in_words(message: &str, key: &str) -> String {
 }
 
 /// Keys that hold durations.
-const DURATIONS: [&str; 4] = ["stale_after", "timeout", "cooldown", "every"];
+const DURATIONS: [&str; 6] = [
+    "stale_after",
+    "timeout",
+    "cooldown",
+    "every",
+    "valid_for",
+    "heartbeat_every",
+];
 
 fn line_of(text: &str, offset: usize) -> usize {
     let end = offset.min(text.len());

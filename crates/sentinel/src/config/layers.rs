@@ -9,7 +9,8 @@ use std::str::FromStr;
 use toml::Spanned;
 
 use super::Environment;
-use super::file::{ConfigError, ConfigFile, Place, Placed};
+use super::error::{ConfigError, Place, Placed};
+use super::file::ConfigFile;
 
 /// What a port may be.
 pub(super) const PORT: &str = "a whole number from 1 to 65535";

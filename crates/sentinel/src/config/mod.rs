@@ -4,35 +4,47 @@
 //! would be accepted. Precedence: flag > environment > file > default. The token is in no message.
 
 mod duration;
+mod error;
 mod file;
+mod gateway;
+mod keys;
 mod layers;
+mod limits;
+mod live;
 mod parse;
 mod resolved;
+mod secrets;
+mod state;
+mod telemetry;
 #[cfg(test)]
 mod tests;
-mod unused;
 
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+#[cfg(test)]
+use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use market::{Calendar, Timeframe};
-use metricsd_client::{
-    FileSettings, LEGACY_PORT_VARIABLE, Mode, PORT_VARIABLE, Settings, SettingsError,
-};
+use metricsd_client::{Settings, SettingsError};
 
 use crate::cli::Cli;
 use crate::features::BAR_COUNT;
+use crate::gateway::guards;
+use crate::gateway::intent_log::state::RECENT_MAX;
 use crate::secret::Secret;
 
+pub use error::{ConfigError, Place, Placed};
 use file::ConfigFile;
-pub use file::{ConfigError, Place, Placed};
+pub use gateway::GatewaySettings;
 use layers::{Layers, port, whole};
+pub use limits::PlacedLimits;
+pub use live::Live;
 use parse::{
-    HOST, parse_calendar, parse_host, parse_interval, parse_listen, parse_model, parse_period,
-    parse_ratio, parse_symbol, parse_url, stale_after_default,
+    HOST, parse_calendar, parse_host, parse_interval, parse_model, parse_period, parse_ratio,
+    parse_symbol, parse_url, stale_after_default,
 };
+pub use state::{STATE_DIR_VARIABLE, StateSettings};
 
 /// Read if it exists and no other file was named; relative to the working directory, as all paths here.
 pub const DEFAULT_PATH: &str = "config/sentinel.toml";
@@ -95,14 +107,18 @@ pub struct Config {
     pub threshold: Placed<f64>,
     /// Shortest time between two orders.
     pub cooldown: Placed<Duration>,
+    /// Orders of any minute.
+    pub max_orders_per_minute: Placed<u32>,
     /// Orders of one day (UTC).
     pub max_orders_per_day: Placed<u64>,
     /// The order gateway; not used in a dry run.
-    pub gateway_host: Placed<String>,
-    /// Its port.
-    pub gateway_port: Placed<u16>,
-    /// Keys of the file that have no effect in a dry run.
-    pub without_effect: Vec<&'static str>,
+    pub gateway: GatewaySettings,
+    /// The risk limits; not used in a dry run, which has no account.
+    pub limits: PlacedLimits,
+    /// What a live run needs; none in a dry run.
+    pub live: Option<Live>,
+    /// Where state is kept.
+    pub state: StateSettings,
     /// Seconds between two cycles.
     pub every: Placed<i64>,
     /// The second within it.
@@ -130,14 +146,7 @@ impl Config {
     /// # Errors
     /// See [`LoadError`].
     pub fn load(cli: &Cli, environment: Environment<'_>) -> Result<Config, LoadError> {
-        let file = match &cli.config_file {
-            Some(path) => ConfigFile::read(path)?,
-            None => match Path::new(DEFAULT_PATH).try_exists() {
-                Ok(false) => ConfigFile::default(),
-                // One that cannot be looked at is an error, not a reason to run on other settings than the operator's.
-                Ok(true) | Err(_) => ConfigFile::read(Path::new(DEFAULT_PATH))?,
-            },
-        };
+        let file = ConfigFile::find(cli.config_file.as_deref())?;
         Config::resolve(cli, &file, environment)
     }
 
@@ -173,6 +182,20 @@ impl Config {
             .setting("schedule.at_second", "58")
             .key(&keys.schedule.at_second)
             .resolve("a whole number from 0 to 59", whole(0, 59))?;
+        let symbol = layers
+            .setting("market.symbol", "EURUSD")
+            .flag("--symbol", cli.symbol.as_deref())
+            .key(&keys.market.symbol)
+            .resolve(
+                "3 to 12 capital letters and digits, as EURUSD",
+                parse_symbol,
+            )?;
+        let gateway = GatewaySettings::resolve(cli, &layers, &keys.gateway)?;
+        let state = StateSettings::resolve(cli.state_dir.as_deref(), &layers, &keys.state)?;
+        let mut live = live::resolve(cli, &layers, keys, &gateway, &symbol.value)?;
+        if let Some(live) = &mut live {
+            live.warnings.extend(state.warnings());
+        }
         let config = Config {
             path: file.path.clone(),
             base_url: layers
@@ -183,15 +206,8 @@ impl Config {
                     "http:// or https://, a host, and a path without user, query or fragment",
                     parse_url,
                 )?,
-            token: token(&layers, file)?,
-            symbol: layers
-                .setting("market.symbol", "EURUSD")
-                .flag("--symbol", cli.symbol.as_deref())
-                .key(&keys.market.symbol)
-                .resolve(
-                    "3 to 12 capital letters and digits, as EURUSD",
-                    parse_symbol,
-                )?,
+            token: secrets::token(&layers, file)?,
+            symbol,
             interval,
             calendar: layers
                 .setting("market.calendar", "fx")
@@ -240,26 +256,21 @@ impl Config {
                     "a duration in quotes, as \"0s\" or \"30m\"",
                     duration::parse,
                 )?,
+            max_orders_per_minute: layers
+                .setting("decide.max_orders_per_minute", "2")
+                .key(&keys.decide.max_orders_per_minute)
+                .resolve("a whole number from 0 to 1024", whole(0, RECENT_MAX as u32))?,
             max_orders_per_day: layers
                 .setting("decide.max_orders_per_day", "24")
                 .key(&keys.decide.max_orders_per_day)
                 .resolve("a whole number from 0 to 100000", whole(0, 100_000))?,
-            gateway_host: layers
-                .setting("gateway.host", "127.0.0.1")
-                .flag("--gtw-host", cli.gtw_host.as_deref())
-                .variable("GTW_HOST")
-                .key(&keys.gateway.host)
-                .resolve(HOST, parse_host)?,
-            gateway_port: layers
-                .setting("gateway.port", "5555")
-                .flag("--gtw-port", cli.gtw_port.as_deref())
-                .variable("GTW_PORT")
-                .key(&keys.gateway.port)
-                .resolve(layers::PORT, port)?,
-            without_effect: unused::check(&layers, keys)?,
+            gateway,
+            limits: PlacedLimits::resolve(&layers, &keys.limits)?,
+            live,
+            state,
             every,
             at_second,
-            telemetry: telemetry(cli, &layers, file)?,
+            telemetry: telemetry::telemetry(cli, &layers, file)?,
         };
         Ok(config)
     }
@@ -271,80 +282,25 @@ impl Config {
         Config::resolve(&Cli::default(), &file, &|_| None).unwrap()
     }
 
+    /// What the guards go by. In a dry run nothing is armed.
+    pub fn guards_settings(&self) -> guards::Settings {
+        guards::Settings {
+            threshold: self.threshold.value,
+            cooldown: self.cooldown.value,
+            orders_per_minute: self.max_orders_per_minute.value,
+            orders_per_day: u32::try_from(self.max_orders_per_day.value).unwrap_or(u32::MAX),
+            stale_after: self.gateway.stale_after.value,
+            limits: self.limits.values(),
+            arm: self
+                .live
+                .as_ref()
+                .map(|live| live.arm.clone())
+                .unwrap_or_default(),
+        }
+    }
+
     /// Longest that a cycle may take: what its calls may.
     pub fn cycle_budget(&self) -> Duration {
         self.fetch_timeout.value + self.predict_timeout.value
     }
-}
-
-fn token(layers: &Layers<'_>, file: &ConfigFile) -> Result<Option<Placed<Secret>>, ConfigError> {
-    let in_environment = layers.variable(TOKEN_VARIABLE);
-    if let Some(value) = in_environment.and_then(|text| Secret::new(text.trim())) {
-        let place = Place::Variable(TOKEN_VARIABLE);
-        return Ok(Some(Placed { value, place }));
-    }
-    let Some(key) = &file.keys.market.token_file else {
-        return Ok(None);
-    };
-    let place = file.place(key.span(), "market.token_file");
-    let path = PathBuf::from(key.get_ref());
-    let unreadable = |source| ConfigError::Token {
-        place: place.clone(),
-        path: path.clone(),
-        source,
-    };
-    let text = std::fs::read_to_string(&path).map_err(unreadable)?;
-    let word = Some(text.trim()).filter(|text| !text.contains(char::is_whitespace));
-    match word.and_then(Secret::new) {
-        Some(value) => Ok(Some(Placed { value, place })),
-        None => Err(ConfigError::Value {
-            found: path.display().to_string(),
-            accepted: "a file that holds one word, the token".to_owned(),
-            place,
-        }),
-    }
-}
-
-/// Where metrics go. The port variables of `metricsd` are not this program's: its own is `METRICS_PORT`.
-fn telemetry(cli: &Cli, layers: &Layers<'_>, file: &ConfigFile) -> Result<Settings, LoadError> {
-    let keys = &file.keys.telemetry;
-    let mode = match &keys.mode {
-        None => None,
-        Some(_) => Some(
-            layers
-                .setting("telemetry.mode", "A")
-                .key(&keys.mode)
-                .resolve("A B", |text| text.parse::<Mode>().ok())?
-                .value,
-        ),
-    };
-    let in_file = layers
-        .setting("telemetry.listen", "127.0.0.1:8000")
-        .key(&keys.listen)
-        .resolve("an address and port, as 127.0.0.1:8000", parse_listen)?
-        .value;
-    let given = layers
-        .setting("--metrics-port", "")
-        .flag("--metrics-port", cli.metrics_port.as_deref())
-        .variable("METRICS_PORT")
-        .given(layers::PORT, port)?;
-    let listen = given.map_or(in_file, |port| {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, port.value))
-    });
-    let from_file = FileSettings {
-        mode,
-        multiproc_dir: keys
-            .multiproc_dir
-            .as_ref()
-            .map(|dir| PathBuf::from(dir.get_ref())),
-        listen: Some(listen),
-    };
-    let environment = |name: &str| match name {
-        PORT_VARIABLE | LEGACY_PORT_VARIABLE => None,
-        _ => (layers.environment)(name),
-    };
-    let mut settings = Settings::resolve("sentinel", &from_file, &environment)?;
-    env!("CARGO_PKG_VERSION").clone_into(&mut settings.version);
-    "dry-run".clone_into(&mut settings.runs_as);
-    Ok(settings)
 }

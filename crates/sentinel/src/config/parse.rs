@@ -3,8 +3,11 @@
 use std::net::SocketAddr;
 
 use market::{Calendar, Timeframe};
+use rust_decimal::Decimal;
 
 use super::{ModelChoice, duration};
+use crate::gateway::guards::limits::AMOUNT_MAX;
+use crate::gateway::protocol::Amount;
 
 pub(super) const HOST: &str = "a host name or address, without port";
 
@@ -88,4 +91,11 @@ pub(super) fn parse_listen(text: &str) -> Option<SocketAddr> {
     text.parse()
         .ok()
         .filter(|address: &SocketAddr| address.port() != 0)
+}
+
+/// Above 0, as it may be on the wire, and not beyond what the guards take.
+pub(super) fn parse_amount(text: &str) -> Option<Decimal> {
+    Amount::parse(text)
+        .map(Amount::value)
+        .filter(|amount| *amount > Decimal::ZERO && *amount <= AMOUNT_MAX)
 }

@@ -1,6 +1,7 @@
 //! The resolved configuration as lines for the log: one for each section, each value with where it was given.
-//! Invariant: the token is not in it, only whether there is one.
+//! Invariant: neither the token nor the account is in it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use market::Calendar;
@@ -44,24 +45,23 @@ impl Config {
                 line("timeout", &self.predict_timeout, duration),
             ),
             format!(
-                "[decide] {}, {}, {}",
+                "[decide] {}, {}, {}, {}",
                 line("threshold", &self.threshold, ToString::to_string),
                 line("cooldown", &self.cooldown, duration),
+                line(
+                    "max_orders_per_minute",
+                    &self.max_orders_per_minute,
+                    ToString::to_string
+                ),
                 line(
                     "max_orders_per_day",
                     &self.max_orders_per_day,
                     ToString::to_string
                 ),
             ),
-            format!(
-                "[gateway] {}, {}; not used: this is a dry run{}",
-                line("host", &self.gateway_host, String::clone),
-                line("port", &self.gateway_port, ToString::to_string),
-                match self.without_effect.as_slice() {
-                    [] => String::new(),
-                    keys => format!(", and neither are {}", keys.join(", ")),
-                }
-            ),
+            self.gateway_line(),
+            format!("[limits] {}{}", self.limits.shown(), self.unused()),
+            self.state_line(),
             format!(
                 "[schedule] {}, {}",
                 line("every", &self.every, |seconds| format!("{seconds}s")),
@@ -69,6 +69,61 @@ impl Config {
             ),
             format!("[telemetry] {telemetry}"),
         ]
+    }
+
+    fn unused(&self) -> &'static str {
+        match self.live {
+            Some(_) => "",
+            None => "; not used: this is a dry run",
+        }
+    }
+
+    /// Neither the secret nor the account is in it, only where they were given.
+    fn gateway_line(&self) -> String {
+        let gateway = &self.gateway;
+        let mut parts = vec![
+            line("host", &gateway.host, String::clone),
+            line("port", &gateway.port, ToString::to_string),
+            line("timeout", &gateway.timeout, duration),
+            line("volume", &gateway.volume, ToString::to_string),
+            line(
+                "worst_price_bps",
+                &gateway.worst_price_bps,
+                ToString::to_string,
+            ),
+            line("valid_for", &gateway.valid_for, duration),
+            line("heartbeat_every", &gateway.heartbeat_every, duration),
+            line("magic", &gateway.magic, ToString::to_string),
+            line("stale_after", &gateway.stale_after, duration),
+        ];
+        for (symbol, size) in &gateway.contract_sizes {
+            parts.push(line(
+                &format!("contract_sizes.{symbol}"),
+                size,
+                ToString::to_string,
+            ));
+        }
+        if let Some(live) = &self.live {
+            parts.push(line("secret_file", &live.secret_file, |path| {
+                path.display().to_string()
+            }));
+        }
+        format!("[gateway] {}{}", parts.join(", "), self.unused())
+    }
+
+    fn state_line(&self) -> String {
+        let path = |path: &PathBuf| path.display().to_string();
+        let reset = self.state.reset_secret_file.as_ref();
+        format!(
+            "[state] {}, {}, {}",
+            line("dir", &self.state.dir, path),
+            line("kill_file", &self.state.kill_file, path),
+            reset.map_or("reset_secret_file = none".to_owned(), |file| line(
+                "reset_secret_file",
+                file,
+                path
+            )),
+        )
     }
 }
 

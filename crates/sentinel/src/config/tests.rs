@@ -1,7 +1,9 @@
 //! Precedence and refusals of the configuration.
 
+mod live;
+
 use super::*;
-use metricsd_client::Target;
+use metricsd_client::{PORT_VARIABLE, Target};
 
 fn load(text: &str, variables: &[(&str, &str)], arguments: &[&str]) -> Result<Config, String> {
     let arguments = std::iter::once("sentinel").chain(arguments.iter().copied());
@@ -40,7 +42,23 @@ fn the_shipped_file_is_the_built_in_defaults() {
     };
     assert_eq!(listen.to_string(), "127.0.0.1:8000");
     // Every key that is accepted is shown in the file.
-    for key in ["token_file", "mode", "multiproc_dir"] {
+    for key in [
+        "token_file",
+        "mode",
+        "multiproc_dir",
+        "secret_file",
+        "EURUSD",
+        "account",
+        "confirm",
+        "max_order_notional",
+        "max_total_exposure",
+        "max_symbol_exposure",
+        "max_open_positions",
+        "max_daily_loss_abs",
+        "max_daily_loss_pct",
+        "kill_file",
+        "reset_secret_file",
+    ] {
         assert!(text.contains(&format!("# {key} = ")), "{key}");
     }
 }
@@ -140,7 +158,29 @@ fn every_setting_has_the_same_precedence_and_a_blank_variable_is_none() {
             Some(("--threshold", "0.3")),
         ),
         ("decide.cooldown", "\"30m\"", None, None),
+        ("decide.max_orders_per_minute", "3", None, None),
         ("decide.max_orders_per_day", "5", None, None),
+        ("gateway.timeout", "\"6s\"", None, None),
+        ("gateway.volume", "\"0.50\"", None, None),
+        ("gateway.worst_price_bps", "0", None, None),
+        ("gateway.valid_for", "\"100ms\"", None, None),
+        ("gateway.heartbeat_every", "\"1s\"", None, None),
+        ("gateway.magic", "2147483647", None, None),
+        ("gateway.stale_after", "\"1m\"", None, None),
+        ("limits.max_order_notional", "\"1.5\"", None, None),
+        ("limits.max_total_exposure", "\"2\"", None, None),
+        ("limits.max_symbol_exposure", "\"3\"", None, None),
+        ("limits.max_open_positions", "4", None, None),
+        ("limits.max_daily_loss_abs", "\"5\"", None, None),
+        ("limits.max_daily_loss_pct", "6", None, None),
+        (
+            "state.dir",
+            "\"f\"",
+            Some(("SENTINEL_STATE_DIR", "v")),
+            Some(("--state-dir", "c")),
+        ),
+        ("state.kill_file", "\"k\"", None, None),
+        ("state.reset_secret_file", "\"r\"", None, None),
         (
             "gateway.host",
             "\"f\"",
@@ -330,13 +370,13 @@ fn a_wrong_value_names_its_place_and_what_is_accepted_also_where_another_layer_w
             "[decide]\nmin = 1",
             &[],
             &[],
-            "line 2: decide.min: unknown field `min`, expected one of `threshold`, `cooldown`, `max_orders_per_day`",
+            "line 2: decide.min: unknown field `min`, expected one of `threshold`, `cooldown`, `max_orders_per_minute`, `max_orders_per_day`",
         ),
         (
             "[gateway]\nvolume = \"0.0\"",
             &[],
             &[],
-            "line 2: gateway.volume: found `0.0`, accepted: an amount above 0",
+            "line 2: gateway.volume: found `0.0`, accepted: an amount above 0 and at most",
         ),
         (
             "[gateway]\ntimeout = \"2h\"",
@@ -355,6 +395,84 @@ fn a_wrong_value_names_its_place_and_what_is_accepted_also_where_another_layer_w
             &[],
             &[],
             "line 2: arm.acount: unknown field `acount`, expected `account` or `confirm`",
+        ),
+        (
+            "[gateway]\nvalid_for = \"99ms\"",
+            &[],
+            &[],
+            "line 2: gateway.valid_for: found `99ms`, accepted: a duration from 100ms to 60s",
+        ),
+        (
+            "[gateway]\nheartbeat_every = 5",
+            &[],
+            &[],
+            "line 2: gateway.heartbeat_every: found integer `5`, accepted: a duration in quotes",
+        ),
+        (
+            "[gateway]\nworst_price_bps = 1001",
+            &[],
+            &[],
+            "line 2: gateway.worst_price_bps: found `1001`, accepted: a whole number from 0 to 1000",
+        ),
+        (
+            "[gateway]\nmagic = 2147483648",
+            &[],
+            &[],
+            "line 2: gateway.magic: found `2147483648`, accepted: a whole number from 0 to 2147483647",
+        ),
+        (
+            "[gateway.contract_sizes]\nEURUSD = \"0\"",
+            &[],
+            &[],
+            "line 2: gateway.contract_sizes: found `EURUSD = 0`, accepted: an amount above 0",
+        ),
+        (
+            "[gateway.contract_sizes]\n\"eur/usd\" = \"1\"",
+            &[],
+            &[],
+            "line 2: gateway.contract_sizes: found `eur/usd = 1`, accepted: symbols of 3 to 12",
+        ),
+        (
+            "[limits]\nmax_order_notional = \"-1\"",
+            &[],
+            &[],
+            "line 2: limits.max_order_notional: found `-1`, accepted: an amount of the account's currency",
+        ),
+        (
+            "[limits]\nmax_open_positions = 0",
+            &[],
+            &[],
+            "line 2: limits.max_open_positions: found `0`, accepted: a whole number from 1 to 1000000",
+        ),
+        (
+            "[limits]\nmax_daily_loss_pct = nan",
+            &[],
+            &[],
+            "line 2: limits.max_daily_loss_pct: found `NaN`, accepted: percent, above 0",
+        ),
+        (
+            "[limits]\nmax_order_notional = 1500",
+            &[],
+            &[],
+            "line 2: limits.max_order_notional: found integer `1500`, accepted: text in quotes",
+        ),
+        (
+            "[arm]\naccount = \"\"",
+            &[],
+            &[],
+            "line 2: arm.account: found ``, accepted: the account's name at the gateway",
+        ),
+        (
+            "[decide]\nmax_orders_per_minute = 1025",
+            &[],
+            &[],
+            "line 2: decide.max_orders_per_minute: found `1025`, accepted: a whole number from 0 to 1024",
+        ),
+        (
+            "[state]\ndir = \" \"",
+            &[],
+            &[],
+            "line 2: state.dir: found ` `, accepted: a directory",
         ),
         (
             "[telemetry]\nmode = \"C\"",
@@ -396,15 +514,4 @@ fn the_token_comes_from_the_variable_or_the_file_and_is_never_shown() {
         error.contains("one word") && !error.contains("two words"),
         "{error}"
     );
-}
-
-#[test]
-fn keys_of_a_link_that_a_dry_run_has_not_are_said_to_have_no_effect() {
-    let config = Config::of(
-        "[gateway]\ntimeout = \"5s\"\nsecret_file = \"/run/s\"\nvolume = \"0.01\"\n[arm]\naccount = \"4711\"\n",
-    );
-    let lines = config.lines().join("\n");
-    let expected = "not used: this is a dry run, and neither are gateway.timeout, gateway.secret_file, gateway.volume, arm.account";
-    assert!(lines.contains(expected), "{lines}");
-    assert!(!lines.contains("4711"), "{lines}");
 }

@@ -226,7 +226,10 @@ fn in_mode_b_it_writes_shards_and_opens_no_port() {
 #[test]
 fn a_wrong_start_is_one_sentence_and_status_2() {
     for (arguments, message) in [
-        (&["--live"][..], "--live: not in this build"),
+        (
+            &["--live"][..],
+            "built-in defaults: arm.account: not set, --live needs it",
+        ),
         (
             &["--threshold", "2"],
             "--threshold: found `2`, accepted: a number from 0 to 1",
