@@ -196,7 +196,7 @@ impl Daemon {
                     let _ = report.send(());
                     work.merge_all(collected, started);
                     // Nobody reads a page of it, so none is written.
-                    work.own_families = work.observe(0, 0);
+                    work.own_families = work.observe(0, 0, false);
                     work.is_first = false;
                 });
                 drop(daemon);
@@ -361,7 +361,7 @@ impl Work {
         self.merge_all(collected, started);
         let mut page = Vec::with_capacity(self.page_len_bytes + self.page_len_bytes / 8);
         let written = self.collector.write_text(&NameFilter::all(), &mut page);
-        self.own_families = self.observe(written.samples, page.len());
+        self.own_families = self.observe(written.samples, page.len(), trouble.is_none());
         write_text(&self.own_families, &mut page);
         self.page_len_bytes = page.len();
         self.is_first = false;
@@ -460,7 +460,12 @@ impl Work {
         }
     }
 
-    fn observe(&mut self, series_count: usize, exposition_len_bytes: usize) -> Vec<Family> {
+    fn observe(
+        &mut self,
+        series_count: usize,
+        exposition_len_bytes: usize,
+        is_ready: bool,
+    ) -> Vec<Family> {
         let Work {
             collector,
             liveness,
@@ -492,6 +497,7 @@ impl Work {
             ..*kept
         };
         let families = telemetry.families(&Observed {
+            is_ready,
             shards: tally,
             programs,
             series_count,

@@ -95,6 +95,8 @@ impl ShardTally {
 /// What one collection came to, apart from the merged families.
 #[derive(Debug, Clone, Default)]
 pub struct Observed<'a> {
+    /// Whether the directory and the state could be read: what `/-/ready` answers.
+    pub is_ready: bool,
     /// Shards by state.
     pub shards: ShardTally,
     /// Sessions by program.
@@ -276,6 +278,11 @@ impl Telemetry {
 
     fn collection_families(&self, observed: &Observed<'_>, families: &mut Vec<Family>) {
         families.push(plain(
+            "metricsd_ready",
+            "Whether this collection could read the shard directory and the state (1) or serves what was known (0).",
+            f64::from(u8::from(observed.is_ready)),
+        ));
+        families.push(plain(
             "metricsd_series",
             "Merged series in this exposition, without the daemon's own.",
             observed.series_count as f64,
@@ -442,6 +449,7 @@ mod tests {
                 "metricsd_journal_bytes",
                 "metricsd_liveness_mode",
                 "metricsd_orphaned_shards",
+                "metricsd_ready",
                 "metricsd_retired_shards",
                 "metricsd_retirement_enabled",
                 "metricsd_series",

@@ -147,13 +147,16 @@ fn a_directory_that_is_removed_and_made_again_is_served_again() {
         "a total stays, whatever becomes of the files"
     );
     assert_eq!(expect_value(&page, "metricsd_series"), 1.0);
+    assert_eq!(expect_value(&page, "metricsd_ready"), 0.0);
     let ready = daemon.get("/-/ready");
     assert_eq!(ready.status, 503);
     assert!(ready.body.contains("does not exist"), "{ready:?}");
 
     fs::create_dir(&shards).unwrap();
     write_shard(&shards, "counter_1.db", &[(counter("a"), 2.0)]);
-    assert_eq!(expect_value(&daemon.scrape(), "a_total"), 3.0);
+    let page = daemon.scrape();
+    assert_eq!(expect_value(&page, "a_total"), 3.0);
+    assert_eq!(expect_value(&page, "metricsd_ready"), 1.0);
     assert_eq!(daemon.get("/-/ready").status, 200);
 
     // Another directory under the same path, which the daemon has to lock anew.

@@ -1,4 +1,4 @@
-//! The outside judges of the tests: Python's `prometheus_client`, pandas with scikit-learn, and a real Prometheus, put below `xtask` in
+//! The outside judges of the tests: Python's `prometheus_client`, pandas with scikit-learn, a real Prometheus and Alertmanager, put below `xtask` in
 //! cargo's target directory, never into the system.
 //!
 //! What cannot be had is named and skipped, and the skips are counted: a missing judge must not look like a passed test.
@@ -50,7 +50,7 @@ pub fn training_python() -> Option<PathBuf> {
     quiet(Command::new(&path).args(["-c", "import numpy, pandas, sklearn"])).then_some(path)
 }
 
-/// A program of the Prometheus package: unpacked by `cargo xtask test`, else on the path.
+/// A program of the packages of Prometheus and Alertmanager: unpacked by `cargo xtask test`, else on the path.
 pub fn prometheus_program(name: &str) -> Option<PathBuf> {
     let unpacked = tool_dir().join("prometheus/usr/bin").join(name);
     [unpacked, PathBuf::from(name)]
@@ -75,7 +75,7 @@ pub fn install() -> Vec<String> {
     for (name, outcome) in [
         ("Python's prometheus_client", install_python()),
         ("Python's pandas and scikit-learn", install_training()),
-        ("Prometheus", install_prometheus()),
+        ("Prometheus with Alertmanager", install_prometheus()),
         ("gunicorn with an application", install_gunicorn()),
         ("Python's pyzmq", install_gateway()),
         ("MLflow's scoring server", install_mlflow()),
@@ -219,43 +219,63 @@ fn install_mlflow() -> Result<()> {
     workspace::run(install.args(MLFLOW))
 }
 
-/// Downloads Debian's package and unpacks it into our own folder: no service is started, no root is needed where package lists exist.
+/// What is taken out of Debian's packages, and the programs that have to be in each.
+const PACKAGES: [(&str, &[&str]); 2] = [
+    ("prometheus", &["prometheus", "promtool"]),
+    (
+        "prometheus-alertmanager",
+        &["prometheus-alertmanager", "amtool"],
+    ),
+];
+
+/// Downloads Debian's packages and unpacks them into our own folder: no service is started, no root is needed where package lists exist.
 fn install_prometheus() -> Result<()> {
-    if prometheus_program("prometheus").is_some() && prometheus_program("promtool").is_some() {
-        return Ok(());
+    for (package, programs) in PACKAGES {
+        if programs
+            .iter()
+            .any(|program| prometheus_program(program).is_none())
+        {
+            unpack(package)?;
+        }
+        for program in programs {
+            if prometheus_program(program).is_none() {
+                bail!("the unpacked {program} does not start");
+            }
+        }
     }
+    Ok(())
+}
+
+fn unpack(package: &str) -> Result<()> {
     let folder = tool_dir().join("prometheus");
     std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let download = || {
         quiet(
             Command::new("apt-get")
-                .args(["download", "prometheus"])
+                .args(["download", package])
                 .current_dir(&folder),
         )
     };
     if !download() {
         let updated = quiet(as_root(&["apt-get", "update", "-qq"])?.stdin(Stdio::null()));
         if !updated || !download() {
-            bail!("`apt-get download prometheus` does not work here");
+            bail!("`apt-get download {package}` does not work here");
         }
     }
     let entries =
         std::fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))?;
-    let package = entries
+    // A file of the package is called PACKAGE_VERSION_ARCHITECTURE.deb.
+    let beginning = format!("{package}_");
+    let archive = entries
         .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|ending| ending == "deb"))
+        .find(|entry| entry.file_name().to_string_lossy().starts_with(&beginning))
         .context("no package arrived")?;
     workspace::run(
         Command::new("dpkg-deb")
             .arg("-x")
-            .arg(&package)
+            .arg(archive.path())
             .arg(&folder),
-    )?;
-    if prometheus_program("prometheus").is_none() {
-        bail!("the unpacked prometheus does not start");
-    }
-    Ok(())
+    )
 }
 
 fn apt_install(packages: &[&str]) -> Result<()> {
