@@ -9,7 +9,8 @@ use std::time::Duration;
 pub const OPEN_FOR_MAX: Duration = Duration::from_secs(3_600);
 
 /// How a breaker stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// Calls are allowed.
     Closed,

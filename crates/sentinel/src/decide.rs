@@ -197,7 +197,7 @@ impl Decider {
 }
 
 /// The greatest probability and what it is of; HOLD in every tie.
-fn choose(probabilities: Probabilities) -> (Action, f64) {
+pub fn choose(probabilities: Probabilities) -> (Action, f64) {
     let [sell, hold, buy] = probabilities.to_array();
     let action = if buy > hold && buy > sell {
         Action::Buy

@@ -5,6 +5,7 @@
 //! and time; [`calls`], [`endpoint`], [`stop`] and [`daemon`] know threads and sockets, and only [`telemetry`] knows metrics.
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod breaker;
 pub mod calls;
 pub mod cli;

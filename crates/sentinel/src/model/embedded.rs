@@ -27,6 +27,7 @@ pub struct EmbeddedModel {
     pub(super) coefficients: [[f64; 23]; 3],
     pub(super) intercepts: [f64; 3],
     pub(super) reference: ConfidenceReference,
+    pub(super) file_sha256: [u8; 32],
 }
 
 impl EmbeddedModel {
@@ -63,6 +64,11 @@ impl EmbeddedModel {
     /// What it is called.
     pub fn identity(&self) -> &ModelIdentity {
         &self.identity
+    }
+
+    /// SHA-256 of the bytes of its file: what tells this model from any other.
+    pub fn file_sha256(&self) -> [u8; 32] {
+        self.file_sha256
     }
 
     /// How sure it was on its training data.

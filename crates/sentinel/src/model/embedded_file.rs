@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use sha2::{Digest as _, Sha256};
 
 use super::{CONFIDENCE_BOUNDS, ConfidenceReference, EmbeddedModel, ModelIdentity};
 use crate::features::{NAMES, SCHEMA_VERSION};
@@ -109,7 +110,8 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<EmbeddedModel, Embedded
             path: path.to_owned(),
             source,
         })?;
-    fit(document).map_err(|(key, found, accepted)| EmbeddedModelError::Unfit {
+    let file_sha256 = Sha256::digest(bytes).into();
+    fit(document, file_sha256).map_err(|(key, found, accepted)| EmbeddedModelError::Unfit {
         path: path.to_owned(),
         key,
         found,
@@ -117,7 +119,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<EmbeddedModel, Embedded
     })
 }
 
-fn fit(document: Document) -> Result<EmbeddedModel, Fault> {
+fn fit(document: Document, file_sha256: [u8; 32]) -> Result<EmbeddedModel, Fault> {
     let identity = ModelIdentity {
         model: word("model", document.model)?,
         version: word("version", document.version)?,
@@ -160,6 +162,7 @@ fn fit(document: Document) -> Result<EmbeddedModel, Fault> {
         coefficients,
         intercepts: numbers("intercepts", &document.intercepts)?,
         reference,
+        file_sha256,
     })
 }
 

@@ -62,6 +62,35 @@ impl LimitId {
 /// The limits, by [`LimitId`] index: in the account's currency, a count, or percent; each above 0 or not set.
 pub type RiskLimits = [Option<Decimal>; 6];
 
+/// Limits on disk: an object of all six names, `null` for one that is not set. Another name or a missing one is an error.
+pub(crate) mod by_name {
+    use std::collections::BTreeMap;
+
+    use rust_decimal::Decimal;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{LimitId, RiskLimits};
+
+    pub(crate) fn serialize<S: Serializer>(limits: &RiskLimits, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(LimitId::ALL.map(|id| (id.as_str(), limits[id as usize])))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<RiskLimits, D::Error> {
+        let mut named = BTreeMap::<String, Option<Decimal>>::deserialize(from)?;
+        let mut limits = RiskLimits::default();
+        for id in LimitId::ALL {
+            limits[id as usize] = named
+                .remove(id.as_str())
+                .ok_or_else(|| D::Error::missing_field(id.as_str()))?;
+        }
+        match named.into_keys().next() {
+            None => Ok(limits),
+            Some(name) => Err(D::Error::custom(format!("{name:?} is no limit"))),
+        }
+    }
+}
+
 /// Utilisation by [`LimitId`] index: value / limit, clamped to 0..=1; `None` while the limit is not set or the value not known.
 pub type Utilisation = [Option<f64>; 6];
 

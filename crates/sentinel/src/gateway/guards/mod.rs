@@ -18,6 +18,7 @@ mod tests;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::limits::{LimitId, RiskLimits, is_amount};
@@ -33,7 +34,8 @@ use crate::gateway::protocol::CLOCK_TOLERANCE_MS;
 pub const VALID_FOR_MAX: Duration = Duration::from_secs(3_600);
 
 /// What arms live trading: all of it is needed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Arm {
     /// The flag of the command line.
     pub is_live: bool,
@@ -49,8 +51,9 @@ impl Arm {
     }
 }
 
-/// The settings of the guards.
-#[derive(Debug, Clone, PartialEq)]
+/// The settings of the guards. What is read from a file is checked by [`Guards::new`], as any other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// 0..=1; a confidence has to be above it.
     pub threshold: f64,
@@ -63,6 +66,7 @@ pub struct Settings {
     /// Greatest age of the gateway's account and book.
     pub stale_after: Duration,
     /// The six limits.
+    #[serde(with = "limits::by_name")]
     pub limits: RiskLimits,
     /// What arms live trading.
     pub arm: Arm,

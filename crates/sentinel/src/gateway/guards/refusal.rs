@@ -4,12 +4,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::limits::LimitId;
 use crate::gateway::intent_log::record::HaltReason;
 use crate::gateway::protocol::CLOCK_TOLERANCE_MS;
 
 /// The reasons of `signals_suppressed_total`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The confidence is not above the threshold.
     BelowThreshold,
@@ -208,9 +211,7 @@ impl fmt::Display for Refusal {
                 return write!(f, "trading is halted: {}", reason.as_str());
             }
             Refusal::OutcomeUnknown => "an order has no known outcome",
-            Refusal::NotReconciled => {
-                "what is open was not compared with the gateway's books yet"
-            }
+            Refusal::NotReconciled => "what is open was not compared with the gateway's books yet",
             Refusal::MarketClosed => "the market is closed",
             Refusal::Duplicate => "the bar was decided on before",
             Refusal::Cooldown => "too soon after the order before",

@@ -1,17 +1,19 @@
 //! What an order is asked for with, and what is known of the world when it is.
 //!
-//! Invariant: plain data; nothing here decides. Amounts are in the account's currency, volumes in lots. Must not touch: clocks, sockets.
+//! Invariant: plain data; nothing here decides, and what the audit writes of it reads back as it was, bit for bit. Amounts are in the account's currency, volumes in lots. Must not touch: clocks, sockets.
 
 use std::time::Duration;
 
 use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
 
 use crate::breaker;
 use crate::gateway::intent_log::record::Side;
 use crate::gateway::intent_log::state::State;
 
 /// An order that somebody wants to send.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Request {
     /// Unix seconds of the opening of the bar that was decided on.
     pub bar_open_time: i64,
@@ -32,7 +34,8 @@ pub struct Request {
 }
 
 /// Something that a gateway told, and how long ago, by a clock that nobody sets.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Aged<T> {
     /// What it told.
     pub value: T,
@@ -41,7 +44,8 @@ pub struct Aged<T> {
 }
 
 /// The gateway's account.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Account {
     /// Its name.
     pub id: String,
@@ -50,7 +54,8 @@ pub struct Account {
 }
 
 /// A position. A symbol has at most one: an account that holds both sides of a symbol at once is refused.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Position {
     /// What is held.
     pub symbol: String,
@@ -61,7 +66,8 @@ pub struct Position {
 }
 
 /// An order that works at the gateway and was not executed yet.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Working {
     /// What will be traded.
     pub symbol: String,
@@ -74,7 +80,8 @@ pub struct Working {
 }
 
 /// Positions and working orders of the gateway, all of them.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Book {
     /// Positions.
     pub positions: Vec<Position>,
@@ -83,7 +90,8 @@ pub struct Book {
 }
 
 /// What the gateway says of itself in its heartbeats.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Peer {
     /// The account that it trades.
     pub account: String,

@@ -18,7 +18,7 @@ mod replay;
 pub mod state;
 pub mod storage;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::Path;
 

@@ -43,6 +43,12 @@ pub trait Storage {
     /// The device failed, and nothing is known about the bytes since the last success.
     fn sync_file(&self, file: &mut Self::File) -> io::Result<()>;
 
+    /// Makes the bytes of a file durable that this process may not have written.
+    ///
+    /// # Errors
+    /// It is not there, or the device failed.
+    fn sync_name(&self, name: &str) -> io::Result<()>;
+
     /// Makes all names durable.
     ///
     /// # Errors
@@ -128,6 +134,10 @@ impl Storage for Disk {
 
     fn sync_file(&self, file: &mut File) -> io::Result<()> {
         file.sync_data()
+    }
+
+    fn sync_name(&self, name: &str) -> io::Result<()> {
+        File::open(self.directory.join(name))?.sync_data()
     }
 
     fn sync_dir(&self) -> io::Result<()> {

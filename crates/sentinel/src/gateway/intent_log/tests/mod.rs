@@ -1,7 +1,7 @@
 //! The intent log on a simulated directory, and a few things on a real one.
 
 mod crash;
-mod simulated;
+pub(crate) mod simulated;
 
 use super::record::Rejection;
 use super::state::{Contradiction, Stage};

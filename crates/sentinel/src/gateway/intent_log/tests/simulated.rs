@@ -11,7 +11,7 @@ use super::super::storage::Storage;
 
 /// What happens at one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The process is gone: this operation and all later ones do nothing.
     Stop,
     /// The device fails at this operation.
@@ -21,7 +21,7 @@ pub(super) enum Fault {
 }
 
 /// What a power cut leaves of bytes that were not synced.
-pub(super) const POWER_CUTS: [PowerCut; 5] = [
+pub(crate) const POWER_CUTS: [PowerCut; 5] = [
     PowerCut {
         keep: 0,
         of: 1,
@@ -55,7 +55,7 @@ pub(super) const POWER_CUTS: [PowerCut; 5] = [
 ];
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PowerCut {
+pub(crate) struct PowerCut {
     keep: usize,
     of: usize,
     /// The length arrived and the rest of the data did not.
@@ -88,24 +88,24 @@ impl Inner {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Simulated(Rc<RefCell<Inner>>);
+pub(crate) struct Simulated(Rc<RefCell<Inner>>);
 
 impl Simulated {
-    pub(super) fn fail_at(&self, operation: usize, fault: Fault) {
+    pub(crate) fn fail_at(&self, operation: usize, fault: Fault) {
         self.0.borrow_mut().fault = Some((operation, fault));
     }
 
-    pub(super) fn operations(&self) -> usize {
+    pub(crate) fn operations(&self) -> usize {
         self.0.borrow().operations
     }
 
-    pub(super) fn process_death(&self) -> Simulated {
+    pub(crate) fn process_death(&self) -> Simulated {
         let mut inner = self.0.borrow().clone();
         (inner.fault, inner.operations) = (None, 0);
         Simulated(Rc::new(RefCell::new(inner)))
     }
 
-    pub(super) fn power_cut(&self, cut: PowerCut) -> Simulated {
+    pub(crate) fn power_cut(&self, cut: PowerCut) -> Simulated {
         let left = self.process_death();
         {
             let mut inner = left.0.borrow_mut();
@@ -127,16 +127,16 @@ impl Simulated {
         left
     }
 
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.0.borrow().live.keys().cloned().collect()
     }
 
-    pub(super) fn contents(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn contents(&self, name: &str) -> Vec<u8> {
         let inner = self.0.borrow();
         inner.files[inner.live[name]].live.clone()
     }
 
-    pub(super) fn overwrite(&self, name: &str, bytes: Vec<u8>) {
+    pub(crate) fn overwrite(&self, name: &str, bytes: Vec<u8>) {
         let mut inner = self.0.borrow_mut();
         let inode = inner.live[name];
         inner.files[inode] = Image {
@@ -209,6 +209,11 @@ impl Storage for Simulated {
             Err(_) => image.is_doomed = true,
         }
         result
+    }
+
+    fn sync_name(&self, name: &str) -> io::Result<()> {
+        let mut inode = self.0.borrow().live[name];
+        self.sync_file(&mut inode)
     }
 
     fn sync_dir(&self) -> io::Result<()> {
