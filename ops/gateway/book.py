@@ -13,6 +13,7 @@ MAX_VOLUME = Decimal("100")
 STEP = Decimal("0.01")
 LEVERAGE = 100
 CENT = Decimal("0.01")
+PRICE_STEP = Decimal("0.00000001")
 
 
 class Rejected(Exception):
@@ -31,15 +32,28 @@ def _text(amount):
 class Book:
     """The account, the positions and the fills."""
 
-    def __init__(self, mid="1.10000", spread="0.00020", prices=None, fill_ratio="1", reject=None, contract="100000"):
+    def __init__(
+        self,
+        mid="1.10000",
+        spread="0.00020",
+        prices=None,
+        fill_ratio="1",
+        reject=None,
+        contract="100000",
+        placed=None,
+        account=ACCOUNT,
+    ):
         self.mid, self.spread = Decimal(mid), Decimal(spread)
         self.prices = prices
         self.fill_ratio = Decimal(fill_ratio)
         self.reject = reject
         self.contract = Decimal(contract)
+        self.placed = placed  # milliseconds from PLACED to the fill; None: orders are filled at once
+        self.name = account
         self.balance = Decimal("10000.00")
         self.positions = {}
         self.fills = []
+        self.tickets = set()  # every one that was given out
 
     def quote(self, symbol):
         """(bid, ask). MT5: `symbol_info_tick(symbol)`; first `symbol_select(symbol, True)`."""
@@ -64,8 +78,16 @@ class Book:
         """
         if self.reject:
             raise Rejected(self.reject, "as the option says")
-        if order["account"] != ACCOUNT:
+        if order["account"] != self.name:
             raise Rejected("disabled", "the order is for another account")
+        ticket = str(len(self.tickets) + 1)
+        kind, payload = self._fill(order_id, key, order, ticket, now)
+        if self.placed is None:
+            return kind, payload
+        named = {name: payload[name] for name in ("order_id", "idempotency_key", "ticket", "symbol", "side", "requested_volume")}
+        return "PLACED", {**named, "placed_at": now}
+
+    def _fill(self, order_id, key, order, ticket, now):
         volume = Decimal(order["volume"])
         if not MIN_VOLUME <= volume <= MAX_VOLUME or volume % STEP:
             raise Rejected("volume", f"from {MIN_VOLUME} to {MAX_VOLUME} in steps of {STEP}")
@@ -84,7 +106,7 @@ class Book:
         payload = {
             "order_id": order_id,
             "idempotency_key": key,
-            "ticket": str(len(self.fills) + 1),
+            "ticket": ticket,
             "symbol": order["symbol"],
             "side": order["side"],
             "requested_volume": order["volume"],
@@ -102,8 +124,23 @@ class Book:
         """
         return None
 
+    def follow_up(self, record, now):
+        """What became of an order that was answered PLACED, as `execute` says it, or None as long as the broker only has it.
+
+        This one fills it at `fill_at`, or cancels it if that is later than the order may live. MT5: as `find`, with `orders_get` and
+        `history_orders_get` besides: an order that is still there is None, one that was cancelled without a deal is `Rejected`.
+        """
+        if now < record["fill_at"] and now <= record["valid_until"]:
+            return None
+        if record["fill_at"] > record["valid_until"]:
+            raise Rejected("late", "cancelled, it was not filled in its time")
+        payload = record["payload"]
+        return self._fill(payload["order_id"], payload["idempotency_key"], record["order"], payload["ticket"], record["fill_at"])
+
     def apply(self, kind, payload, magic):
         """Books a fill. MT5: nothing, the broker does it."""
+        if "ticket" in payload:
+            self.tickets.add(payload["ticket"])
         if kind not in ("FILLED", "PARTIAL"):
             return
         self.fills.append(payload)
@@ -118,7 +155,8 @@ class Book:
         if before * after <= 0:  # opened anew, closed or turned round
             held.update(price=price, ticket=payload["ticket"], opened_at=payload["executed_at"], magic=magic)
         elif before * change > 0:
-            held["price"] = (before * held["price"] + change * price) / after
+            mean = (before * held["price"] + change * price) / after
+            held["price"] = mean.quantize(PRICE_STEP)  # so that everything that is made of it is exact
         held["net"] = after
         if after == 0:
             del self.positions[symbol]
@@ -131,14 +169,14 @@ class Book:
         try:
             bid, ask = self.quote(symbol)
         except Rejected:  # no price now; the last that is known
-            bid = ask = held["price"].quantize(Decimal("0.00000001"))
+            bid = ask = held["price"]
         current = bid if held["net"] > 0 else ask
         return {
             "ticket": held["ticket"],
             "symbol": symbol,
             "side": "BUY" if held["net"] > 0 else "SELL",
             "volume": _text(abs(held["net"])),
-            "open_price": _text(held["price"].quantize(Decimal("0.00000001"))),
+            "open_price": _text(held["price"].quantize(PRICE_STEP)),
             "current_price": _text(current),
             "profit": _text(_cents((current - held["price"]) * held["net"] * self.contract)),
             "opened_at": held["opened_at"],
@@ -151,7 +189,7 @@ class Book:
         equity = self.balance + sum(Decimal(position["profit"]) for position in positions)
         margin = sum((abs(held["net"]) * self.contract * held["price"] / LEVERAGE for held in self.positions.values()), Decimal(0))
         payload = {
-            "account": ACCOUNT,
+            "account": self.name,
             "mode": "demo",
             "currency": "USD",
             "balance": _text(_cents(self.balance)),

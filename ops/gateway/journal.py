@@ -17,8 +17,10 @@ class Journal:
     """The orders by id, and the file behind them."""
 
     def __init__(self, path, is_read_only=False):
-        self.results = {}  # order id -> (type, payload): the verdict, for ever
+        self.results = {}  # order id -> (type, payload): the verdict, for ever; of an order that was PLACED the newest
         self.begun = {}  # order id -> payload of the ORDER: given to the broker, no verdict yet
+        self.placed = {}  # order id -> the record of its PLACED: the broker has it, what becomes of it is asked
+        self.executions = []  # (order id, type, payload) of every FILLED, PARTIAL and PLACED, in the order of the records
         self.by_key = {}  # idempotency key -> (order id, payload of the ORDER)
         self.alias = {}  # id of a repeated ORDER -> id of the first with its key
         self.revoked = set()  # ids that were asked for before they came; they are not executed any more
@@ -71,6 +73,11 @@ class Journal:
         elif kind == "result":
             self.begun.pop(record["id"], None)
             self.results[record["id"]] = (record["type"], record["payload"])
+            self.placed.pop(record["id"], None)
+            if record["type"] == "PLACED":
+                self.placed[record["id"]] = record
+            if record["type"] in ("FILLED", "PARTIAL", "PLACED"):
+                self.executions.append((record["id"], record["type"], record["payload"]))
             if record.get("key") is not None:
                 self.by_key.setdefault(record["key"], (record["id"], record["order"]))
         elif kind == "alias":

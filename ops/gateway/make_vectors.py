@@ -246,6 +246,11 @@ def exchanges():
     yield exchange("a volume between the steps", [], step(request("ORDER", "o-1", {**ORDER, "volume": "0.015"}), "REJECTED", refused("volume", "o-1")))
     yield exchange("more than the account bears", [], step(request("ORDER", "o-1", {**ORDER, "volume": "50"}), "REJECTED", refused("margin", "o-1")))
     yield exchange("another account", [], step(request("ORDER", "o-1", {**ORDER, "account": "2"}), "REJECTED", refused("disabled", "o-1")))
+    placed = {"order_id": "o-1", "ticket": "1", "requested_volume": "0.10", "placed_at": T + 10}
+    later = {**filled, "executed_at": T + 1010}
+    yield exchange("placed, and filled a second later", ["o-1"], step(order, "PLACED", placed), step(status(1, "o-1"), "PLACED", placed, now=T + 1009, restart=True), step(again, "PLACED", placed), step(status(2, "o-1"), "FILLED", later, now=T + 3000, restart=True), step(order, "REJECTED", refused("replayed")), step(status(3, "o-2"), "FILLED", later, restart=True), placed=1000)  # fmt: skip
+    yield exchange("placed, and filled when it is asked for", ["o-1"], step(order, "PLACED", placed), step(request("ACCOUNT", "a-1", {}), "ACCOUNT", {"margin_used": "110.01"}), step(status(1, "o-1"), "FILLED", {**filled, "executed_at": T + 10}), placed=0)  # fmt: skip
+    yield exchange("placed, and cancelled at the end of its time", [], step(order, "PLACED", placed), step(status(1, "o-1", T + 5000), "PLACED", placed, now=T + 5000), step(status(2, "o-1", T + 5000), "REJECTED", refused("late", "o-1"), now=T + 5001), step(status(3, "o-1", T + 5000), "REJECTED", refused("late", "o-1"), now=T + 5002, restart=True), placed=5000)  # fmt: skip
     for code in wire.ORDER_CODES:
         yield exchange(f"rejected: {code}", [], step(order, "REJECTED", refused(code, "o-1")), step(status(1, "o-1"), "REJECTED", refused(code, "o-1"), restart=True), reject=code)  # fmt: skip
 

@@ -22,7 +22,7 @@ class Peer:
         self.key, self.journal, self.book = key, journal, book
         self.started_at = now
         self.read_ids = {}  # ids of messages without an effect -> until when they are remembered
-        for order_id, (kind, payload) in journal.results.items():
+        for order_id, kind, payload in journal.executions:
             self.book.apply(kind, payload, journal.magic.get(order_id, 0))
         # Orders that were given to the broker just before the end: what became of them has to be known before anything is answered.
         for order_id, order in list(journal.begun.items()):
@@ -56,18 +56,20 @@ class Peer:
             return self._order(request, is_timely, now)
         if not is_timely:
             raise wire.Refused("late", "outside of its time by the clock of the gateway")
+        if kind != "HEARTBEAT":
+            self._follow_up(now)
         if kind == "STATUS":
             return self._status(payload["order_id"])
         if kind == "POSITIONS":
             positions = self.book.list_positions()
             if len(positions) > wire.MAX_POSITIONS:
                 return None  # no answer is better than one that leaves some out
-            return kind, {"account": broker.ACCOUNT, "as_of": now, "positions": positions}
+            return kind, {"account": self.book.name, "as_of": now, "positions": positions}
         if kind == "ACCOUNT":
             return kind, self.book.account(now)[0]
         is_killed = self.journal.killed_at is not None
         return "HEARTBEAT", {
-            "account": broker.ACCOUNT,
+            "account": self.book.name,
             "is_connected": True,  # MT5: terminal_info().connected
             "is_trading_allowed": not is_killed,  # MT5: and terminal_info().trade_allowed and account_info().trade_allowed
             "is_killed": is_killed,
@@ -76,12 +78,12 @@ class Peer:
 
     def _was_read(self, request, now):
         """Whether a message without effect came before. Memory is enough: after a restart it would only be answered once more."""
-        if request["type"] in ("ORDER", "KILL"):
-            return request["id"] in self.read_ids
         self.read_ids = {known: until for known, until in self.read_ids.items() if until >= now}
-        is_known = request["id"] in self.read_ids
-        self.read_ids[request["id"]] = request["valid_until"] + wire.CLOCK_TOLERANCE_MS
-        return is_known
+        known_until = self.read_ids.get(request["id"])
+        if request["type"] not in ("ORDER", "KILL"):
+            until = request["valid_until"] + wire.CLOCK_TOLERANCE_MS
+            self.read_ids[request["id"]] = max(until, known_until or 0)
+        return known_until is not None
 
     def _order(self, request, is_timely, now):
         order_id, key, order = request["id"], request["idempotency_key"], request["payload"]
@@ -106,15 +108,26 @@ class Peer:
             kind, payload = self.book.execute(order_id, key, order, now)
         except broker.Rejected as rejected:
             kind, payload = "REJECTED", _rejected(order_id, rejected.code, rejected.message)
-        return self._settle(order_id, None, order, kind, payload)
+        return self._settle(order_id, None, order, kind, payload, request["valid_until"])
 
-    def _settle(self, order_id, key, order, kind, payload):
+    def _settle(self, order_id, key, order, kind, payload, valid_until=None):
         """Writes the verdict down, books it, and gives it back as the answer."""
-        self.journal.append(
-            {"record": "result", "id": order_id, "key": key, "order": order, "type": kind, "payload": payload}
-        )
+        record = {"record": "result", "id": order_id, "key": key, "order": order, "type": kind, "payload": payload}
+        if kind == "PLACED":
+            record.update(fill_at=payload["placed_at"] + self.book.placed, valid_until=valid_until)
+        self.journal.append(record)
         self.book.apply(kind, payload, order["magic"])
         return kind, payload
+
+    def _follow_up(self, now):
+        """Asks what became of the orders that were answered PLACED, before anything is said that depends on it."""
+        for order_id, record in list(self.journal.placed.items()):
+            try:
+                found = self.book.follow_up(record, now)
+            except broker.Rejected as rejected:
+                found = ("REJECTED", _rejected(order_id, rejected.code, rejected.message))
+            if found is not None:
+                self._settle(order_id, None, record["order"], *found)
 
     def _status(self, order_id):
         if self.journal.knows(order_id):
@@ -178,6 +191,8 @@ def main():
     parser.add_argument("--contract", default="100000", help="units of the base in one lot [%(default)s]")
     parser.add_argument("--fill-ratio", default="1", help="the part of each order that is filled [%(default)s]")
     parser.add_argument("--reject", choices=wire.ORDER_CODES, help="reject every order with this code")
+    parser.add_argument("--placed", type=int, metavar="MS", help="answer every order PLACED; it is filled MS milliseconds later")
+    parser.add_argument("--account", default=broker.ACCOUNT, help="the account that is traded [%(default)s]")
     parser.add_argument("--release-kill", action="store_true", help="switch the kill switch off in the journal, and exit")
     parser.add_argument("--book", metavar="FILE", help="write the journal's book as JSON to FILE, - for standard output, and exit")
     parser.add_argument("--self-test", action="store_true", help="replay docs/gateway-protocol-vectors.json, and exit")
@@ -188,7 +203,16 @@ def main():
         return self_test.run()
     if not options.journal:
         parser.error("--journal is needed")
-    book = broker.Book(options.mid, options.spread, options.prices, options.fill_ratio, options.reject, options.contract)
+    book = broker.Book(
+        options.mid,
+        options.spread,
+        options.prices,
+        options.fill_ratio,
+        options.reject,
+        options.contract,
+        options.placed,
+        options.account,
+    )
     if options.book:
         return write_book(options.journal, book, options.book)
     if options.release_kill:
