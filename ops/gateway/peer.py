@@ -161,7 +161,21 @@ def _now():
     return time.time_ns() // 1_000_000
 
 
-def serve(bind, journal_path, key, book):
+def _clock_of(path):
+    """A clock for tests, in which several processes share a time that is not the machine's.
+
+    The file has three integers: at the monotonic time of B nanoseconds it was A, in unix milliseconds, and since then time passes C times as fast.
+    """
+
+    def now():
+        with open(path, encoding="ascii") as file:
+            unix_ms, monotonic_ns, speed = map(int, file.read().split())
+        return unix_ms + (time.monotonic_ns() - monotonic_ns) * speed // 1_000_000
+
+    return now
+
+
+def serve(bind, journal_path, key, book, now=_now):
     import zmq
 
     router = zmq.Context.instance().socket(zmq.ROUTER)
@@ -169,13 +183,13 @@ def serve(bind, journal_path, key, book):
     router.setsockopt(zmq.MAXMSGSIZE, wire.MAX_REQUEST_BYTES)
     router.setsockopt(zmq.ROUTER_HANDOVER, 1)
     router.bind(bind)
-    peer = Peer(key, Journal(journal_path), book, _now())
+    peer = Peer(key, Journal(journal_path), book, now())
     print(f"listening on {router.getsockopt_string(zmq.LAST_ENDPOINT)}", flush=True)
     while True:
         routing_id, *frames = router.recv_multipart()
         if len(frames) != 1:
             continue  # not this protocol; whoever sent it gets no answer
-        answer = peer.handle(frames[0], _now())
+        answer = peer.handle(frames[0], now())
         if answer is not None:
             router.send_multipart([routing_id, answer])
 
@@ -193,6 +207,7 @@ def main():
     parser.add_argument("--reject", choices=wire.ORDER_CODES, help="reject every order with this code")
     parser.add_argument("--placed", type=int, metavar="MS", help="answer every order PLACED; it is filled MS milliseconds later")
     parser.add_argument("--account", default=broker.ACCOUNT, help="the account that is traded [%(default)s]")
+    parser.add_argument("--clock-file", metavar="FILE", help="for tests only: take the time from FILE, not from the machine")
     parser.add_argument("--release-kill", action="store_true", help="switch the kill switch off in the journal, and exit")
     parser.add_argument("--book", metavar="FILE", help="write the journal's book as JSON to FILE, - for standard output, and exit")
     parser.add_argument("--self-test", action="store_true", help="replay docs/gateway-protocol-vectors.json, and exit")
@@ -220,7 +235,8 @@ def main():
         return 0
     if not options.secret_file:
         parser.error("--secret-file is needed")
-    serve(options.bind, options.journal, wire.read_secret(options.secret_file), book)
+    now = _clock_of(options.clock_file) if options.clock_file else _now
+    serve(options.bind, options.journal, wire.read_secret(options.secret_file), book, now)
     return 0
 
 
