@@ -182,6 +182,7 @@ def serve(bind, journal_path, key, book, now=_now):
     router.setsockopt(zmq.LINGER, 0)
     router.setsockopt(zmq.MAXMSGSIZE, wire.MAX_REQUEST_BYTES)
     router.setsockopt(zmq.ROUTER_HANDOVER, 1)
+    router.setsockopt(zmq.IPV6, "[" in bind)
     router.bind(bind)
     peer = Peer(key, Journal(journal_path), book, now())
     print(f"listening on {router.getsockopt_string(zmq.LAST_ENDPOINT)}", flush=True)

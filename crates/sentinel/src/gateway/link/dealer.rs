@@ -42,6 +42,11 @@ impl Dealer {
         Ok(dealer)
     }
 
+    /// Where it connects to.
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     fn connected(&self) -> Result<Socket, zmq::Error> {
         let handshake_ms = i32::try_from(HANDSHAKE.as_millis()).expect("seconds");
         let socket = self.context.socket(SocketType::DEALER)?;
@@ -66,7 +71,7 @@ impl Dealer {
         self.opened = Instant::now();
         match self.connected() {
             Ok(socket) => self.socket = Some(socket),
-            Err(error) => tracing::warn!(%error, "no socket for the gateway"),
+            Err(error) => tracing::warn!(gateway = self.endpoint, %error, "no socket"),
         }
     }
 

@@ -185,7 +185,10 @@ impl Worker {
             desk.state.missed
         };
         if missed == 1 {
-            tracing::warn!("the gateway does not answer a heartbeat");
+            tracing::warn!(
+                gateway = self.dealer.endpoint(),
+                "the gateway does not answer a heartbeat"
+            );
         }
     }
 
@@ -264,12 +267,18 @@ impl Worker {
             _ if after == before => {}
             (_, Some(code)) => {
                 tracing::warn!(
+                    gateway = self.dealer.endpoint(),
                     code = code.as_str(),
                     clock_offset,
                     "the gateway refuses heartbeats"
                 );
             }
-            (_, None) => tracing::info!(?roundtrip, clock_offset, "the gateway answers heartbeats"),
+            (_, None) => tracing::info!(
+                gateway = self.dealer.endpoint(),
+                ?roundtrip,
+                clock_offset,
+                "the gateway answers heartbeats"
+            ),
         }
     }
 
@@ -284,7 +293,7 @@ impl Worker {
         // Once for each reason and process: it is in the state as long as it lasts.
         if !self.told.contains(&why) {
             self.told.push(why);
-            tracing::warn!("{why}");
+            tracing::warn!(gateway = self.dealer.endpoint(), "{why}");
         }
     }
 }
