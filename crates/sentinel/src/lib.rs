@@ -1,7 +1,7 @@
 //! The sentinel: once per closed bar it fetches bars, builds features, asks a model for a prediction and decides BUY, SELL or HOLD.
 //!
 //! Invariant: what is malformed, stale, short or not finite is never a signal; it is a typed failure that is counted by a finite reason.
-//! It sends no order: there is no code here that reaches a gateway. [`schedule`], [`decide`], [`features`] and [`model`] take plain data
+//! Without `--live` it sends no order. [`schedule`], [`decide`], [`features`] and [`model`] take plain data
 //! and time; [`calls`], [`endpoint`], [`stop`] and [`daemon`] know threads and sockets, and only [`telemetry`] knows metrics.
 #![forbid(unsafe_code)]
 
@@ -24,7 +24,9 @@ pub mod http;
 pub mod log;
 pub mod model;
 pub mod pulse;
+pub mod reset;
 pub mod schedule;
 pub mod secret;
+pub mod state_directory;
 pub mod stop;
 pub mod telemetry;

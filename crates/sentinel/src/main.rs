@@ -10,9 +10,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sentinel::cli::{Cli, Command};
-use sentinel::config::Config;
+use sentinel::clock::Clock;
+use sentinel::config::{Config, StateSettings};
 use sentinel::daemon::{self, StartError};
 use sentinel::log::Log;
+use sentinel::reset;
 use sentinel::stop::{CaughtSignals, Stop};
 use tracing::level_filters::LevelFilter;
 
@@ -24,9 +26,8 @@ fn main() -> ExitCode {
     };
     let cli = Cli::parse();
     let environment = |name: &str| -> Option<OsString> { std::env::var_os(name) };
-    match &cli.command {
-        Some(Command::Reset(_)) => return refuse("sentinel: reset: not in this build\n"),
-        None => {}
+    if let Some(command) = &cli.command {
+        return run_command(command, &environment);
     }
     let config = match Config::load(&cli, &environment) {
         Ok(config) => config,
@@ -43,6 +44,29 @@ fn main() -> ExitCode {
     daemon::run(&config, &stop);
     log.close(None);
     ExitCode::SUCCESS
+}
+
+/// What is done instead of running the daemon. Its answer goes to standard output.
+fn run_command(
+    command: &Command,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> ExitCode {
+    match command {
+        Command::Reset(arguments) => {
+            let settings = match StateSettings::for_reset(arguments, environment) {
+                Ok(settings) => settings,
+                Err(error) => return fail(&error, 2),
+            };
+            let now_ms = (Clock::system().now().unix * 1_000.0).floor() as i64;
+            match reset::run(&settings, &arguments.reset_secret_file, now_ms) {
+                Ok(text) => {
+                    let _ = io::stdout().write_all(text.as_bytes());
+                    ExitCode::SUCCESS
+                }
+                Err(error) => fail(&error, error.status()),
+            }
+        }
+    }
 }
 
 fn refuse(sentence: &str) -> ExitCode {

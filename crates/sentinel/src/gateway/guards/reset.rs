@@ -53,28 +53,47 @@ impl ResetSecret {
     /// # Errors
     /// It cannot be read, is no text, or has a length that makes no sense.
     pub fn read(path: &Path) -> Result<ResetSecret, SecretError> {
-        let name = path.display().to_string();
-        let mut text = String::new();
-        File::open(path)
-            .and_then(|file| {
-                file.take(2 * SECRET_LEN_MAX_BYTES as u64)
-                    .read_to_string(&mut text)
-            })
-            .map_err(|source| SecretError::Read {
-                path: name.clone(),
-                source,
-            })?;
+        let text = read(path)?;
         let found = text.trim().len();
         Secret::new(&text)
             .filter(|_| (SECRET_LEN_MIN_BYTES..=SECRET_LEN_MAX_BYTES).contains(&found))
             .map(ResetSecret)
-            .ok_or(SecretError::Length { path: name, found })
+            .ok_or_else(|| SecretError::Length {
+                path: path.display().to_string(),
+                found,
+            })
     }
 
     fn is(&self, attempt: &Secret) -> bool {
         let (own, other) = (self.0.expose().as_bytes(), attempt.expose().as_bytes());
         own.ct_eq(other).into()
     }
+}
+
+/// Reads what somebody takes for the secret, without the white space around it; a short one is wrong and not refused here.
+///
+/// # Errors
+/// The file cannot be read, is no text, or holds nothing.
+pub fn read_attempt(path: &Path) -> Result<Secret, SecretError> {
+    Secret::new(&read(path)?).ok_or_else(|| SecretError::Length {
+        path: path.display().to_string(),
+        found: 0,
+    })
+}
+
+/// A little more than the longest secret.
+fn read(path: &Path) -> Result<String, SecretError> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| {
+            file.take(2 * SECRET_LEN_MAX_BYTES as u64)
+                .read_to_string(&mut text)
+        })
+        .map_err(|source| SecretError::Read {
+            path: path.display().to_string(),
+            source,
+        })?;
+    Ok(text)
 }
 
 /// Tries to leave halted. Whether it did.

@@ -64,6 +64,16 @@ pub enum Side {
     Sell,
 }
 
+impl Side {
+    /// The spelling in logs and on disk.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Side::Buy => "buy",
+            Side::Sell => "sell",
+        }
+    }
+}
+
 /// An order that was decided on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
