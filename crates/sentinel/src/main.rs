@@ -47,10 +47,7 @@ fn main() -> ExitCode {
 }
 
 /// What is done instead of running the daemon. Its answer goes to standard output.
-fn run_command(
-    command: &Command,
-    environment: &dyn Fn(&str) -> Option<OsString>,
-) -> ExitCode {
+fn run_command(command: &Command, environment: &dyn Fn(&str) -> Option<OsString>) -> ExitCode {
     match command {
         Command::Reset(arguments) => {
             let settings = match StateSettings::for_reset(arguments, environment) {

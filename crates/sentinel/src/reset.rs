@@ -23,7 +23,9 @@ use crate::state_directory::{RunMode, StateDirectory};
 #[derive(Debug, Error)]
 pub enum ResetError {
     /// There is nothing to compare with.
-    #[error("state.reset_secret_file: not set; accepted: a file with the reset secret, 16 to 4096 characters")]
+    #[error(
+        "state.reset_secret_file: not set; accepted: a file with the reset secret, 16 to 4096 characters"
+    )]
     NoSecret,
     /// The secret or the attempt cannot be read, or has a length that makes no sense.
     #[error(transparent)]
@@ -60,7 +62,9 @@ pub enum ResetError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// The attempt is not the secret.
-    #[error("the attempt is not the reset secret; it is on record, {refused} so far, and trading stays halted ({reason})")]
+    #[error(
+        "the attempt is not the reset secret; it is on record, {refused} so far, and trading stays halted ({reason})"
+    )]
     Refused {
         /// Wrong attempts, ever.
         refused: u64,
@@ -83,12 +87,11 @@ impl ResetError {
 ///
 /// # Errors
 /// Trading is as it was, and why.
-pub fn run(
-    settings: &StateSettings,
-    attempt: &Path,
-    now_ms: i64,
-) -> Result<String, ResetError> {
-    let secret_file = settings.reset_secret_file.as_ref().ok_or(ResetError::NoSecret)?;
+pub fn run(settings: &StateSettings, attempt: &Path, now_ms: i64) -> Result<String, ResetError> {
+    let secret_file = settings
+        .reset_secret_file
+        .as_ref()
+        .ok_or(ResetError::NoSecret)?;
     let secret = ResetSecret::read(&secret_file.value)?;
     let attempt = read_attempt(attempt)?;
     let path = StateDirectory::at(&settings.dir.value, RunMode::Live).intents();
@@ -123,9 +126,11 @@ pub fn run(
 }
 
 fn reason_of(state: &State) -> (&'static str, String) {
-    state.reason().map_or(("unknown", "unknown".to_owned()), |(reason, at_ms)| {
-        (reason.as_str(), time(at_ms))
-    })
+    state
+        .reason()
+        .map_or(("unknown", "unknown".to_owned()), |(reason, at_ms)| {
+            (reason.as_str(), time(at_ms))
+        })
 }
 
 /// What was halted, and what the next start finds.
@@ -133,18 +138,30 @@ fn account(before: &State, opened: &Opened) -> String {
     let (reason, since) = reason_of(before);
     let mut text = format!("trading is active again; it was halted by {reason} since {since}\n");
     for damage in &opened.damage {
-        let _ = writeln!(text, "damaged: {}: line {}: {}", damage.file, damage.line, damage.fault);
+        let _ = writeln!(
+            text,
+            "damaged: {}: line {}: {}",
+            damage.file, damage.line, damage.fault
+        );
     }
-    for (title, orders) in [("no known outcome", before.open()), ("placed", before.placed())] {
+    for (title, orders) in [
+        ("no known outcome", before.open()),
+        ("placed", before.placed()),
+    ] {
         for order in orders {
             let _ = writeln!(text, "{title}: {}", line(order));
         }
     }
     for id in before.orphans() {
-        let _ = writeln!(text, "no known outcome: order {id}, of which only the name is left");
+        let _ = writeln!(
+            text,
+            "no known outcome: order {id}, of which only the name is left"
+        );
     }
     if before.has_open() || !before.placed().is_empty() {
-        text.push_str("the next start asks the gateway about these orders before it sends another\n");
+        text.push_str(
+            "the next start asks the gateway about these orders before it sends another\n",
+        );
     }
     text.push_str("the next start takes the gateway's positions for its own\n");
     text
@@ -163,5 +180,6 @@ fn line(order: &OpenIntent) -> String {
 }
 
 fn time(at_ms: i64) -> String {
-    Timestamp::from_millisecond(at_ms).map_or_else(|_| format!("{at_ms} ms"), |time| time.to_string())
+    Timestamp::from_millisecond(at_ms)
+        .map_or_else(|_| format!("{at_ms} ms"), |time| time.to_string())
 }

@@ -94,7 +94,8 @@ fn make(path: &Path) -> io::Result<()> {
     make(parent)?;
     match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
         // Another process may have been faster; a file that has the name is an error.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && fs::metadata(path)?.is_dir() => {}
+        Err(error)
+            if error.kind() == io::ErrorKind::AlreadyExists && fs::metadata(path)?.is_dir() => {}
         made => made?,
     }
     File::open(parent)?.sync_all()
@@ -117,7 +118,12 @@ mod tests {
         for _ in 0..2 {
             let live = StateDirectory::create(&root, RunMode::Live).unwrap();
             assert_eq!(live.intents(), root.join("live/intents"));
-            for path in [live.intents(), live.audit(), root.join("live"), root.clone()] {
+            for path in [
+                live.intents(),
+                live.audit(),
+                root.join("live"),
+                root.clone(),
+            ] {
                 assert_eq!(mode(&path), 0o700, "{}", path.display());
             }
         }
@@ -126,6 +132,10 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         let error = StateDirectory::create(&file, RunMode::DryRun).unwrap_err();
-        assert!(error.to_string().contains("file/dry-run/intents: cannot make"));
+        assert!(
+            error
+                .to_string()
+                .contains("file/dry-run/intents: cannot make")
+        );
     }
 }

@@ -157,6 +157,29 @@ fn sighup_is_logged_and_ends_nothing() {
 }
 
 #[test]
+fn sigusr1_is_the_kill_switch_and_ends_no_process() {
+    let bars = frozen_eodhd();
+    let daemon = Daemon::start(&Start {
+        eodhd: &bars.url(),
+        ..Start::default()
+    });
+    daemon.after_cycles(1.0);
+    daemon.send(Signal::USR1);
+    daemon.eventually("a word on it", |daemon| {
+        daemon
+            .log()
+            .contains("SIGUSR1: the kill switch is on, no order is sent any more")
+            .then_some(())
+    });
+    let cycles = daemon
+        .after_cycles(0.0)
+        .get("sentinel_trading_cycles_total")
+        .unwrap();
+    daemon.after_cycles(cycles + 2.0);
+    daemon.end();
+}
+
+#[test]
 fn the_service_manager_is_told_after_the_first_cycle_and_the_watchdog_is_fed() {
     let bars = frozen_eodhd();
     let folder = tempfile::tempdir().unwrap();

@@ -5,3 +5,4 @@ mod daemon;
 mod faults;
 mod life;
 mod page;
+mod reset;
