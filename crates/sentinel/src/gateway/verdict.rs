@@ -109,3 +109,6 @@ fn is_placed_of_key(placed: &Placed, intent: &Intent) -> bool {
         && placed.side == intent.side.into()
         && placed.requested_volume.value() == intent.volume
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! The process stops, or storage fails, at every single operation of a day of trading; then the power goes or does not.
 //!
 //! Claim: an order whose sending could have happened is open after the restart unless its outcome was acknowledged; its bar is decided;
-//! it is counted; a halt that was acknowledged holds.
+//! it is counted; a halt that was acknowledged holds. An order whose placement was acknowledged is followed up until its end could have been
+//! recorded. The own position is that of the executions that were acknowledged, and at most of the one that was being recorded.
 
 use std::collections::BTreeSet;
 
@@ -20,13 +21,31 @@ struct World {
     known: BTreeSet<IntentId>,
     /// Orders whose outcome the log acknowledged.
     closed: BTreeSet<IntentId>,
+    /// Orders that the log acknowledged as placed, and whose end it was not given yet.
+    placed: BTreeSet<IntentId>,
     last_bar: Option<i64>,
     was_halted: bool,
+    /// Acknowledged, and given.
+    position: (Option<Decimal>, Option<Decimal>),
+}
+
+impl World {
+    /// Gives the log an execution of [`intent`].
+    fn executed(&mut self, record: impl FnOnce() -> Result<(), LogError>) -> Result<(), LogError> {
+        let after = self.position.0.map(|held| held + intent(0).volume);
+        self.position.1 = after;
+        record()?;
+        self.position.0 = after;
+        Ok(())
+    }
 }
 
 /// A few bars with every kind of ending, over several rotations; ends at the first failure.
 fn trade(log: &mut IntentLog<Simulated>, world: &mut World) -> Result<(), LogError> {
     log.day_opened(NOW, 10_000.into())?;
+    world.position.1 = Some(Decimal::ONE);
+    log.position_based("EURUSD", Decimal::ONE, NOW)?;
+    world.position.0 = Some(Decimal::ONE);
     for bar in 1..=6 {
         let intent = intent(bar);
         let id = intent.id.clone();
@@ -38,17 +57,31 @@ fn trade(log: &mut IntentLog<Simulated>, world: &mut World) -> Result<(), LogErr
             world.known.insert(id.clone());
         }
         match bar {
-            1 => log.outcome(&id, FILLED, NOW)?,
+            1 => world.executed(|| log.outcome(&id, FILLED, NOW))?,
             2 => log.outcome(&id, Outcome::Rejected(Rejection::Margin), NOW)?,
-            3 | 4 => {
+            3 => {
                 log.outcome(&id, Outcome::Unknown, NOW)?;
                 world.known.insert(id.clone());
-                log.reconciled(&id, FOUND_FILLED, NOW)?;
+                world.executed(|| log.reconciled(&id, FOUND_FILLED, NOW))?;
             }
-            _ => log.outcome(&id, Outcome::Placed, NOW)?,
+            4 => {
+                log.outcome(&id, Outcome::Unknown, NOW)?;
+                world.known.insert(id.clone());
+                log.reconciled(&id, Found::Placed, NOW)?;
+                world.placed.insert(id.clone());
+            }
+            _ => {
+                log.outcome(&id, Outcome::Placed, NOW)?;
+                world.placed.insert(id.clone());
+            }
         }
         world.closed.insert(id);
     }
+    // One is executed, one is not, and one stays placed.
+    world.placed.remove(&intent(4).id);
+    world.executed(|| log.reconciled(&intent(4).id, FOUND_FILLED, NOW))?;
+    world.placed.remove(&intent(5).id);
+    log.reconciled(&intent(5).id, Found::Rejected, NOW)?;
     log.tighten(TradingState::Halted, HaltReason::DailyLoss, NOW)?;
     world.was_halted = true;
     Ok(())
@@ -77,6 +110,18 @@ fn assert_found(state: &State, world: &World, at: &str) {
     assert!(
         state.orders_in_day(NOW) as usize >= world.sent.len(),
         "{at}"
+    );
+    let placed: BTreeSet<_> = state
+        .placed()
+        .iter()
+        .map(|one| one.intent.id.clone())
+        .collect();
+    assert!(placed.is_superset(&world.placed), "{at}: {placed:?}");
+    let position = state.own_position("EURUSD");
+    assert!(
+        position == world.position.0 || position == world.position.1,
+        "{at}: {position:?} and not {:?}",
+        world.position
     );
     if world.was_halted {
         assert_eq!(state.trading(), TradingState::Halted, "{at}");

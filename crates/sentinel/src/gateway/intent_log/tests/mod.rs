@@ -1,6 +1,8 @@
 //! The intent log on a simulated directory, and a few things on a real one.
 
 mod crash;
+mod model;
+mod orders;
 pub(crate) mod simulated;
 
 use super::record::Rejection;

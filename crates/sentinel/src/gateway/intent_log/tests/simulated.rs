@@ -136,6 +136,19 @@ impl Simulated {
         inner.files[inner.live[name]].live.clone()
     }
 
+    /// A file as some earlier program left it.
+    pub(crate) fn put(&self, name: &str, bytes: Vec<u8>) {
+        let mut inner = self.0.borrow_mut();
+        let inode = inner.files.len();
+        inner.files.push(Image {
+            durable_len: bytes.len(),
+            live: bytes,
+            is_doomed: false,
+        });
+        inner.live.insert(name.to_owned(), inode);
+        inner.durable.insert(name.to_owned(), inode);
+    }
+
     pub(crate) fn overwrite(&self, name: &str, bytes: Vec<u8>) {
         let mut inner = self.0.borrow_mut();
         let inode = inner.live[name];
