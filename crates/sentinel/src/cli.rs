@@ -80,6 +80,10 @@ pub struct Cli {
 pub enum Command {
     /// Leave halted: trading is active again if the attempt is the reset secret. The daemon has to be stopped.
     Reset(ResetArguments),
+    /// Make every decision of an audit again and compare it bit for bit. Changes nothing; the daemon may run.
+    ///
+    /// Exit status: 0 if all of it came out as it was recorded; 1 if not, or if the audit is damaged or cannot be read; 2 for a bad flag.
+    Replay(ReplayArguments),
 }
 
 /// Of `sentinel reset`.
@@ -96,6 +100,18 @@ pub struct ResetArguments {
     /// Configuration file [default: config/sentinel.toml if it exists, else built-in defaults].
     #[arg(long = "config.file", visible_alias = "config", value_name = "FILE")]
     pub config_file: Option<PathBuf>,
+}
+
+/// Of `sentinel replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArguments {
+    /// A file of an audit, or the directory of all of them: below the state directory, live/audit or dry-run/audit.
+    #[arg(value_name = "AUDIT")]
+    pub audit: PathBuf,
+
+    /// One JSON object instead of lines.
+    #[arg(long)]
+    pub json: bool,
 }
 
 fn parse_level(text: &str) -> Result<LevelFilter, String> {

@@ -5,11 +5,12 @@
 
 use std::error::Error;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use sentinel::cli::{Cli, Command};
+use sentinel::audit::{self, replay::Report};
+use sentinel::cli::{Cli, Command, ReplayArguments};
 use sentinel::clock::Clock;
 use sentinel::config::{Config, StateSettings};
 use sentinel::daemon::{self, StartError};
@@ -27,6 +28,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let environment = |name: &str| -> Option<OsString> { std::env::var_os(name) };
     if let Some(command) = &cli.command {
+        // There is nothing to put away: within a second of a signal it ends.
+        if let Err(error) = Stop::on_signals(signals) {
+            return fail(&StartError::Signals(error), 1);
+        }
         return run_command(command, &environment);
     }
     let config = match Config::load(&cli, &environment) {
@@ -63,12 +68,29 @@ fn run_command(command: &Command, environment: &dyn Fn(&str) -> Option<OsString>
                 Err(error) => fail(&error, error.status()),
             }
         }
+        Command::Replay(arguments) => replay(arguments),
     }
 }
 
 fn refuse(sentence: &str) -> ExitCode {
     let _ = io::stderr().write_all(sentence.as_bytes());
     ExitCode::from(2)
+}
+
+/// The audit's answer is the exit status, also where nobody reads what is said.
+fn replay(arguments: &ReplayArguments) -> ExitCode {
+    let report = match audit::replay::replay(&arguments.audit) {
+        Ok(report) => report,
+        Err(error) => return fail(&error, 1),
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let write = if arguments.json {
+        Report::write_json
+    } else {
+        Report::write_text
+    };
+    let _ = write(&report, &mut out).and_then(|()| out.flush());
+    ExitCode::from(u8::from(!report.is_good()))
 }
 
 fn fail(error: &dyn Error, status: u8) -> ExitCode {

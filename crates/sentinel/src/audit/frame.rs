@@ -92,3 +92,14 @@ pub(super) fn decode(line: &[u8]) -> Result<Framed, &'static str> {
         record,
     })
 }
+
+/// Whether a line without its end may be the beginning of one: as much as was written, and zeros where a length arrived and bytes did not.
+pub(super) fn may_begin(line: &[u8]) -> bool {
+    let written = line
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(line.len());
+    let (head, zeros) = line.split_at(written);
+    let shared = head.len().min(PREFIX.len());
+    head[..shared] == PREFIX[..shared] && zeros.iter().all(|byte| *byte == 0)
+}

@@ -13,7 +13,9 @@ mod digest;
 mod error;
 mod files;
 mod frame;
+mod reader;
 mod record;
+pub mod replay;
 #[cfg(test)]
 mod tests;
 mod window;

@@ -3,6 +3,7 @@
 //! Invariant: a record that is read back is the record that was written, each float bit for bit; what has a key that this program does
 //! not know is not understood, and said to be so. Must not touch: storage, clocks.
 
+use std::fmt;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -54,6 +55,16 @@ impl Model {
     }
 }
 
+impl fmt::Display for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)?;
+        match self.sha256 {
+            Some(sha256) => write!(f, " with sha256 {sha256}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What became of a decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case", deny_unknown_fields)]
@@ -98,6 +109,26 @@ impl Verdict {
             id: intent.id.clone(),
             idempotency_key: intent.idempotency_key.clone(),
             valid_until_ms: intent.valid_until_ms,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Hold => f.write_str("hold"),
+            Verdict::Refused { reason, text } => {
+                write!(f, "refused for {}: {text}", reason.as_str())
+            }
+            Verdict::Permitted {
+                id,
+                idempotency_key,
+                valid_until_ms,
+            } => write!(
+                f,
+                "permitted as {id} with key {idempotency_key} until {valid_until_ms}"
+            ),
+            Verdict::Unrecorded { text } => write!(f, "permitted and not recorded: {text}"),
         }
     }
 }

@@ -1,10 +1,15 @@
 //! The audit on a simulated directory: what the tests have in common, and the writing side.
 
+mod crash;
+mod damage;
+mod differences;
+
 use std::time::Duration;
 
 use market::{Bar, Calendar, Timeframe};
 use rust_decimal::Decimal;
 
+use super::replay::{Replay, Report};
 use super::*;
 use crate::breaker;
 use crate::decide;
@@ -14,7 +19,7 @@ use crate::gateway::guards::{Arm, Settings};
 use crate::gateway::intent_log::record::{IntentId, Outcome, Record as IntentRecord, Side};
 use crate::gateway::intent_log::state::State;
 use crate::gateway::intent_log::tests::simulated::Simulated;
-use crate::model::Probabilities;
+use crate::model::{EmbeddedModel, Probabilities};
 
 /// Noon of some day, Unix milliseconds.
 pub(super) const NOW: i64 = 1_700_049_600_000;
@@ -34,11 +39,12 @@ pub(super) fn start() -> Start {
             interval: Timeframe::H1,
             calendar: Calendar::Fx,
             bar_stale_after: Duration::from_secs(7_200),
-            model: Origin::Embedded,
+            model: Origin::Hub,
             volume: d("0.01"),
             contract_sizes: [("EURUSD".to_owned(), d("100000"))].into(),
             worst_price_bps: 20,
             valid_for: Duration::from_secs(5),
+            magic: 20_260,
             guards: Settings {
                 threshold: 0.6,
                 cooldown: Duration::from_millis(1),
@@ -201,7 +207,7 @@ pub(super) fn outcome(index: i64) -> OutcomeLine {
     OutcomeLine {
         at_ms: NOW + index * HOUR_MS + 80,
         id: id(&format!("o{index}")),
-        end: End::Exchanged(Outcome::Filled),
+        end: End::Exchanged(Outcome::Filled { volume: d("0.01") }),
         sent_at_ms: Some(NOW + index * HOUR_MS + 10),
         roundtrip: Some(Duration::from_micros(800)),
         decision_price: Some(d("1.10")),
@@ -209,6 +215,23 @@ pub(super) fn outcome(index: i64) -> OutcomeLine {
         executed_volume: Some(d("0.01")),
         slippage_bps: Some(1.0),
     }
+}
+
+/// A whole audit replayed, file by file.
+pub(super) fn replayed(disk: &Simulated) -> Report {
+    let mut replay = Replay::new(EmbeddedModel::shipped());
+    for name in files::in_order(disk.names()) {
+        let bytes = disk.contents(&name);
+        replay.take_file(&name, &bytes[..]).unwrap();
+    }
+    replay.finish()
+}
+
+/// One file replayed on its own.
+pub(super) fn replayed_file(bytes: &[u8]) -> Report {
+    let mut replay = Replay::new(EmbeddedModel::shipped());
+    replay.take_file("file", bytes).unwrap();
+    replay.finish()
 }
 
 /// The lines of all files, decoded.
