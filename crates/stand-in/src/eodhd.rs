@@ -64,15 +64,26 @@ impl Default for Replay {
     }
 }
 
+/// Opening in Unix seconds; open, high, low, close; volume.
+pub type PlainBar = (i64, [f64; 4], f64);
+
 /// A running stand-in for EODHD.
-#[derive(Debug)]
-pub struct Eodhd(Server);
+pub struct Eodhd {
+    server: Server,
+    source: Arc<Source>,
+}
+
+impl fmt::Debug for Eodhd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.server.fmt(f)
+    }
+}
 
 impl Deref for Eodhd {
     type Target = Server;
 
     fn deref(&self) -> &Server {
-        &self.0
+        &self.server
     }
 }
 
@@ -84,16 +95,27 @@ impl Eodhd {
     pub fn start(replay: Replay) -> io::Result<Eodhd> {
         let candles = read_candles().ok_or(io::ErrorKind::InvalidData)?;
         let now = (replay.clock.0)();
-        let source = Source {
+        let source = Arc::new(Source {
             candles,
             shift: (now - LATEST_START).div_euclid(WEEK_SECONDS) * WEEK_SECONDS + WEEK_SECONDS,
             forming: replay.forming,
-        };
+        });
         let clock = replay.clock;
+        let answering = Arc::clone(&source);
         let server = Server::start(replay.listen, move |request, fault| {
-            source.answer(request, fault, (clock.0)())
+            answering.answer(request, fault, (clock.0)())
         })?;
-        Ok(Eodhd(server))
+        Ok(Eodhd { server, source })
+    }
+
+    /// The bars as they are once they are closed, whatever fault is on order: of `step` seconds (60, 300 or 3600), opening from and to Unix
+    /// seconds. Each has its opening; open, high, low, close; and volume. What is given back outlives the stand-in.
+    pub fn bars(&self) -> impl Fn(i64, i64, i64) -> Vec<PlainBar> + Send + Sync + 'static + use<> {
+        let source = Arc::clone(&self.source);
+        move |step, from, to| {
+            let rows = source.rows(step, from, to).into_iter();
+            rows.map(|row| (row.open_time, row.prices, row.volume)).collect()
+        }
     }
 
     /// The base URL, as `EODHD_BASE_URL` takes it.

@@ -8,7 +8,7 @@ mod fault;
 mod mlflow;
 mod server;
 
-pub use eodhd::{Clock, Eodhd, Replay};
+pub use eodhd::{Clock, Eodhd, PlainBar, Replay};
 pub use fault::{Fault, RowFault};
 pub use mlflow::{Mlflow, Predict};
 pub use server::{Recorded, Server};

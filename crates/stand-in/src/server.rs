@@ -67,6 +67,7 @@ struct State {
     stop: bool,
     always: Option<Fault>,
     script: VecDeque<Fault>,
+    scripts_on: Vec<(String, Fault)>,
     requests: Vec<Recorded>,
     connections: Vec<JoinHandle<()>>,
 }
@@ -139,6 +140,16 @@ impl Server {
         self.shared.state().script.extend(faults);
     }
 
+    /// What the next request of this path (without the query) is answered with, before what the others say.
+    pub fn script_on(&self, path: &str, fault: Fault) {
+        self.shared.state().scripts_on.push((path.to_owned(), fault));
+    }
+
+    /// Takes back what [`Server::script_on`] ordered and no request has met; how many those are.
+    pub fn withdraw(&self) -> usize {
+        std::mem::take(&mut self.shared.state().scripts_on).len()
+    }
+
     /// The requests so far, oldest first.
     pub fn requests(&self) -> Vec<Recorded> {
         self.shared.state().requests.clone()
@@ -204,7 +215,11 @@ fn converse(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
     let fault = {
         let mut state = shared.state();
         state.requests.push(request.clone());
-        let next = state.script.pop_front();
+        let on_path = state.scripts_on.iter().position(|(path, _)| *path == request.path);
+        let next = match on_path {
+            Some(index) => Some(state.scripts_on.remove(index).1),
+            None => state.script.pop_front(),
+        };
         next.or_else(|| state.always.clone())
             .unwrap_or(Fault::Nothing)
     };
