@@ -22,6 +22,7 @@ use sentinel::health::Health;
 use sentinel::http::CallError;
 use sentinel::model::{EmbeddedModel, ModelIdentity, Probabilities};
 use sentinel::telemetry::Telemetry;
+use sentinel::trading::{DryRun, Pace};
 
 const ROUNDS: usize = 10;
 const HOUR_SECONDS: i64 = 3_600;
@@ -76,7 +77,11 @@ fn main() -> std::io::Result<()> {
     let telemetry = Telemetry::new(&registry, clock.now());
     let health = Health::new(clock.clone(), Duration::from_secs(1_000_000), "embedded");
     let predictor = Predictor::Embedded(Box::new(EmbeddedModel::shipped()));
-    let mut cycle = Cycle::new(&config, predictor, clock.clone(), telemetry, health);
+    let pace = Pace::in_memory("a benchmark");
+    let desk = DryRun::new(&config, pace, None, clock.clone(), health.clone())
+        .expect("the defaults make sense");
+    let desk = Box::new(desk);
+    let mut cycle = Cycle::new(&config, predictor, desk, clock.clone(), telemetry, health);
     let mut run = || {
         clock.advance(Duration::from_secs(3_600));
         assert_eq!(cycle.run(&mut Memory), Ended::Completed);

@@ -7,6 +7,7 @@ mod fetching;
 mod guarded;
 mod predicting;
 
+use std::fmt;
 use std::time::Duration;
 
 use market::eodhd::History;
@@ -16,15 +17,16 @@ use tracing::{info, warn};
 use crate::calls::{NoAnswer, Remotes};
 use crate::clock::{Clock, Now};
 use crate::config::Config;
-use crate::decide::{Decider, Fate, Situation, TradingState};
 use crate::error_code::ErrorCode;
 use crate::features::{self, FeatureError, Features};
+use crate::gateway::guards::refusal::Reason;
 use crate::health::{Failure, Health};
 use crate::http::CallError;
 use crate::model::{CONFIDENCE_BOUNDS, EmbeddedModel, ModelIdentity, Probabilities};
 use crate::telemetry::{
     BreakerEndpoint, BreakerLabel, Drift, Endpoint, SkipReason, Stage, Telemetry,
 };
+use crate::trading::{Candidate, Desk, Fate};
 use guarded::Guarded;
 
 /// Who predicts. Chosen at the start; nothing takes the other's place.
@@ -55,7 +57,6 @@ enum Undecided {
 }
 
 /// What one cycle leaves to the next.
-#[derive(Debug)]
 pub struct Cycle {
     clock: Clock,
     telemetry: Telemetry,
@@ -71,7 +72,7 @@ pub struct Cycle {
     next_bar_due: Option<i64>,
     /// Opening of the newest bar, while it waits for its decision.
     pending: Option<i64>,
-    decider: Decider,
+    desk: Box<dyn Desk>,
     predictor: Predictor,
     identity: Option<ModelIdentity>,
     is_identified: bool,
@@ -85,6 +86,7 @@ impl Cycle {
     pub fn new(
         config: &Config,
         predictor: Predictor,
+        desk: Box<dyn Desk>,
         clock: Clock,
         telemetry: Telemetry,
         health: Health,
@@ -120,11 +122,7 @@ impl Cycle {
             history: History::new(interval, calendar, config.lookback_bars.value),
             next_bar_due: None,
             pending: None,
-            decider: Decider::new(
-                config.threshold.value,
-                config.cooldown.value,
-                config.max_orders_per_day.value,
-            ),
+            desk,
             predictor,
             identity: None,
             is_identified: false,
@@ -139,7 +137,9 @@ impl Cycle {
     /// One cycle, from now to its end or the end of the program.
     pub fn run(&mut self, remotes: &mut dyn Remotes) -> Ended {
         let begin = self.clock.now();
+        self.desk.begin_cycle();
         let outcome = self.decide_on_newest(remotes);
+        self.desk.end_cycle();
         let end = self.clock.now();
         self.record_breakers(end);
         let has_failed = match outcome {
@@ -165,15 +165,20 @@ impl Cycle {
         if self.is_bar_due(now) {
             self.fetch(remotes)?;
         }
-        let Some(bar) = self.pending else {
+        if self.pending.is_none() {
             return Err(Undecided::Nothing(self.why_nothing(now)));
-        };
+        }
         let features = self.build_features()?;
         let probabilities = self.predict(&features, remotes)?;
-        self.decide(bar, probabilities);
+        self.decide(probabilities);
         // Behind the decision, which does not wait for it.
         self.identify_hub(remotes);
         Ok(())
+    }
+
+    /// About once a second between two cycles.
+    pub fn beat(&mut self) {
+        self.desk.beat();
     }
 
     /// The wall clock was set. Which bar is closed was judged by it, so none of the bars is trusted any more: all are asked for again at the
@@ -218,30 +223,43 @@ impl Cycle {
         }
     }
 
-    fn decide(&mut self, bar: i64, probabilities: Probabilities) {
-        let now = self.clock.now();
-        let is_stale = self
-            .next_bar_due
-            .is_some_and(|due| now.unix > self.stale_from(due) as f64);
-        let situation = Situation {
-            bar_open_time: bar,
-            is_stale,
-            is_market_open: self.calendar.is_open_at(now.unix_seconds()),
-            state: TradingState::Active,
-            unix: now.unix_seconds(),
-            monotonic: now.monotonic,
-        };
-        let decision = self.decider.decide(probabilities, &situation);
+    fn decide(&mut self, probabilities: Probabilities) {
         self.pending = None;
-        self.telemetry.record_decision(&decision);
-        self.succeeded(Stage::Decide, now);
-        let [sell, hold, buy] = probabilities.to_array();
-        let fate = match decision.fate {
-            Fate::Hold => "hold".to_owned(),
-            Fate::NoSignal(reason) => format!("no signal: {reason:?}"),
-            Fate::Suppressed(reason) => format!("signal, not sent: {reason:?}"),
+        let bars = self.history.bars();
+        let (Some(bar), Some(due)) = (bars.last().copied(), self.next_bar_due) else {
+            return;
         };
-        info!(bar, sell, hold, buy, action = ?decision.action, fate, "decided");
+        let candidate = Candidate {
+            bars,
+            bar,
+            probabilities,
+            stale_from: self.stale_from(due),
+            calendar: self.calendar,
+        };
+        let (decision, fate) = self.desk.consider(&candidate);
+        let now = self.clock.now();
+        self.telemetry.record_decision(&decision, &fate);
+        self.succeeded(Stage::Decide, now);
+        if matches!(fate, Fate::Executed | Fate::Rejected) {
+            self.telemetry.record_success(Stage::Send, now.unix);
+        }
+        let [sell, hold, buy] = probabilities.to_array();
+        let action = decision.action.as_str();
+        let fate = match fate {
+            Fate::Hold => "hold".to_owned(),
+            Fate::Refused(refusal) => match refusal.reason() {
+                Reason::BelowThreshold | Reason::StaleData => format!("no signal: {refusal}"),
+                reason => format!("signal, not sent: {}: {refusal}", reason.as_str()),
+            },
+            Fate::NotSent => "signal, could not be sent".to_owned(),
+            Fate::Executed => "signal, executed".to_owned(),
+            Fate::Rejected => "signal, refused by the gateway".to_owned(),
+            Fate::Unknown => "signal, outcome unknown".to_owned(),
+        };
+        info!(
+            bar = bar.open_time,
+            sell, hold, buy, action, fate, "decided"
+        );
     }
 
     fn record_breakers(&self, now: Now) {
@@ -270,6 +288,15 @@ impl Cycle {
         warn!(%stage, kind, detail, "a stage failed");
         let at = self.clock.now().unix;
         self.health.failed(stage, Failure { kind, detail, at });
+    }
+}
+
+impl fmt::Debug for Cycle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cycle")
+            .field("pending", &self.pending)
+            .field("next_bar_due", &self.next_bar_due)
+            .finish_non_exhaustive()
     }
 }
 

@@ -22,6 +22,7 @@ use crate::pulse::{BEAT, Pulse, notify};
 use crate::schedule::Schedule;
 use crate::stop::Stop;
 use crate::telemetry::{SkipReason, Telemetry};
+use crate::trading::{DryRun, Pace};
 
 /// What a cycle may take beyond its calls before it counts as late.
 const SLACK: Duration = Duration::from_secs(5);
@@ -62,9 +63,12 @@ pub fn run(config: &Config, stop: &Stop) {
         ModelChoice::Hub => Predictor::Hub,
         ModelChoice::Embedded => Predictor::Embedded(Box::new(EmbeddedModel::shipped())),
     };
+    let pace = Pace::in_memory("not wired");
+    let desk = DryRun::new(config, pace, None, clock.clone(), health.clone()).unwrap();
     let mut cycle = Cycle::new(
         config,
         predictor,
+        Box::new(desk),
         clock.clone(),
         telemetry.clone(),
         health.clone(),
@@ -78,6 +82,7 @@ pub fn run(config: &Config, stop: &Stop) {
             serving.tend();
         }
         pulse.beat();
+        cycle.beat();
         let now = clock.now();
         if let Some(seconds) = steps.look(now) {
             warn!(

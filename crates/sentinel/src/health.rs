@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::clock::{Clock, Now};
 use crate::decide::TradingState;
 use crate::telemetry::Stage;
+use crate::trading::{PeerReport, TradingReport};
 
 /// The stages that a dry run has, in their order.
 const STAGES: [Stage; 4] = [Stage::Fetch, Stage::Features, Stage::Predict, Stage::Decide];
@@ -38,12 +39,20 @@ pub struct Report {
     pub last_cycle_age_seconds: Option<f64>,
     /// What may be sent.
     pub trading_state: &'static str,
+    /// Why not everything; none while everything may be.
+    pub trading_state_reason: Option<&'static str>,
+    /// Since when, in Unix seconds.
+    pub trading_state_since: Option<f64>,
     /// What the daemon does with a signal.
     pub mode: &'static str,
     /// Who predicts.
     pub model: &'static str,
     /// The stages.
     pub stages: Vec<StageReport>,
+    /// The gateway; none in a dry run.
+    pub gateway: Option<PeerReport>,
+    /// What is worth knowing and no reason for alarm.
+    pub notes: Vec<String>,
     /// How often the wall clock was set while the daemon ran.
     pub clock_steps: u64,
     /// By how much it was set last, in seconds.
@@ -90,6 +99,8 @@ struct State {
     last_cycle: Option<Instant>,
     stages: [StageState; STAGES.len()],
     open_breakers: Vec<&'static str>,
+    /// None before the first report: then nothing is sent.
+    trading: Option<TradingReport>,
     /// From when on the data are stale, in Unix seconds.
     stale_from: Option<i64>,
     steps: u64,
@@ -146,6 +157,11 @@ impl Health {
         self.lock().open_breakers = open;
     }
 
+    /// How trading is.
+    pub fn set_trading(&self, report: TradingReport) {
+        self.lock().trading = Some(report);
+    }
+
     /// From when on the newest bar is too old, in Unix seconds.
     pub fn set_stale_from(&self, unix: i64) {
         self.lock().stale_from = Some(unix);
@@ -197,6 +213,19 @@ impl Health {
             why.push("the newest bar is too old to act on".to_owned());
         }
         let stages = STAGES.iter().zip(&state.stages);
+        let trading = state.trading.as_ref();
+        why.extend(
+            trading
+                .iter()
+                .flat_map(|trading| trading.why.iter().cloned()),
+        );
+        let mut gateway = trading.and_then(|trading| trading.gateway.clone());
+        if let Some(gateway) = &mut gateway {
+            gateway.last_heartbeat_age_seconds = gateway
+                .seen
+                .map(|seen| now.monotonic.saturating_duration_since(seen).as_secs_f64());
+        }
+        let millis = |ms: i64| ms as f64 / 1e3;
         Report {
             status: match (is_stalled, why.is_empty()) {
                 (true, _) => Status::Stalled,
@@ -205,8 +234,19 @@ impl Health {
             },
             why,
             last_cycle_age_seconds: state.last_cycle.map(|_| idle.as_secs_f64()),
-            trading_state: TradingState::Active.as_str(),
-            mode: "dry_run",
+            trading_state: trading
+                .map_or(TradingState::Active, |trading| trading.state)
+                .as_str(),
+            trading_state_reason: trading.and_then(|trading| trading.state_reason),
+            trading_state_since: trading
+                .and_then(|trading| trading.state_since_ms)
+                .map(millis),
+            mode: match trading.is_some_and(|trading| trading.is_live) {
+                true => "live",
+                false => "dry_run",
+            },
+            gateway,
+            notes: trading.map_or(Vec::new(), |trading| trading.notes.clone()),
             model: self.0.model,
             stages: stages
                 .map(|(stage, known)| StageReport {

@@ -30,3 +30,4 @@ pub mod secret;
 pub mod state_directory;
 pub mod stop;
 pub mod telemetry;
+pub mod trading;

@@ -14,9 +14,10 @@ use market::eodhd::DefectCounts;
 use metricsd_client::{Counter, CounterFamily, Gauge, GaugeFamily, GaugeMode, Histogram, Registry};
 
 use crate::clock::Now;
-use crate::decide::{Action, Decision, Fate, TradingState};
+use crate::decide::{Decision, TradingState};
 use crate::error_code::ErrorCode;
 use crate::model::ModelIdentity;
+use crate::trading::Fate;
 
 pub use drift::Drift;
 use labels::{
@@ -24,7 +25,7 @@ use labels::{
     LimitLabels, ModelLabels, ModelName, ModelVersion, SkipLabels, Source, SourceLabels,
     StageLabels, StateLabels, SuppressionLabels, Version, VersionLabels,
 };
-pub use labels::{BreakerEndpoint, BreakerLabel, Endpoint, Origin, SkipReason, Stage};
+pub use labels::{BreakerEndpoint, BreakerLabel, Endpoint, OrderResult, Origin, SkipReason, Stage};
 use orders::OrderFamilies;
 
 /// From the start to the first cycle, bar or heartbeat before anything counts as late.
@@ -65,7 +66,7 @@ pub struct Telemetry {
     drawdown: Gauge,
 
     endpoint_failures: Counter,
-    _orders: OrderFamilies,
+    orders: OrderFamilies,
 }
 
 /// Name of the family of which one series lives; the others are of models that are not in use any more, at 0.
@@ -137,11 +138,11 @@ impl Telemetry {
             model_info: registry.gauge_family(MODEL_INFO, "Model in use, 1.", GaugeMode::LiveMax),
             confidence: histogram("sentinel_prediction_confidence_ratio", "Winning probability of usable predictions.", &[0.34, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0]),
             stability_index: gauge("sentinel_prediction_population_stability_index", "PSI of recent winning probabilities against the training data; absent before 100 predictions and for models without a reference."),
-            suppressed: registry.counter_family("sentinel_signals_suppressed_total", "BUY or SELL decisions not sent, by reason."),
+            suppressed: registry.counter_family("sentinel_signals_suppressed_total", "BUY or SELL decisions that a guard kept from being sent, by reason."),
             trading_state: registry.gauge_family("sentinel_trading_state", "What may be sent, 1 for the state in force.", GaugeMode::LiveMax),
             risk_utilisation: registry.gauge_family("sentinel_risk_limit_utilization_ratio", "Share of a risk limit in use, clamped to 0..1; 0 in a dry run, which holds nothing.", GaugeMode::LiveMax),
             drawdown: gauge("sentinel_account_drawdown_ratio", "Fall of equity from its peak; 0 in a dry run, which holds nothing."),
-            _orders: OrderFamilies::register(registry),
+            orders: OrderFamilies::register(registry),
             endpoint_failures: counter("sentinel_telemetry_endpoint_failures_total", "Failed attempts to listen on the address of the metrics."),
         }
     }
@@ -251,19 +252,14 @@ impl Telemetry {
         self.stability_index.set(index);
     }
 
-    /// A bar was decided on.
-    pub fn record_decision(&self, decision: &Decision) {
-        let is_counted = match decision.fate {
-            Fate::Hold => true,
-            Fate::NoSignal(_) => false,
-            Fate::Suppressed(_) => decision.action != Action::Hold,
-        };
-        if is_counted {
+    /// A bar was decided on, and what became of it.
+    pub fn record_decision(&self, decision: &Decision, fate: &Fate) {
+        if *fate == Fate::Hold || fate.is_signal() {
             let action = labels::action(decision.action);
             self.signals.with(&ActionLabels { action }).inc();
         }
-        if let Fate::NoSignal(reason) | Fate::Suppressed(reason) = decision.fate {
-            let reason = labels::suppression(reason);
+        if let Fate::Refused(refusal) = fate {
+            let reason = labels::suppression(refusal.reason());
             self.suppressed.with(&SuppressionLabels { reason }).inc();
         }
     }

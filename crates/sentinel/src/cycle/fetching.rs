@@ -57,7 +57,7 @@ impl Cycle {
             self.next_bar_due = Some(due);
             self.telemetry.record_next_bar_due(due as f64);
             self.health.set_stale_from(self.stale_from(due));
-            if admitted.new_closed > 0 && self.decider.last_decided() < Some(newest) {
+            if admitted.new_closed > 0 && self.desk.last_decided() < Some(newest) {
                 self.pending = Some(newest);
             }
         }

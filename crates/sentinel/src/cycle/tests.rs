@@ -8,6 +8,7 @@ use market::eodhd::RawBar;
 use metricsd_client::Registry;
 
 use super::*;
+use crate::trading::{DryRun, Pace};
 
 /// Wednesday 2017-01-04 10:00:30 UTC.
 const START: f64 = 1_483_524_030.0;
@@ -93,9 +94,12 @@ impl World {
         let telemetry = Telemetry::new(&registry, clock.now());
         let health = Health::new(clock.clone(), 3 * MINUTE, "hub");
         let config = Config::of("");
+        let pace = Pace::in_memory("a test");
+        let desk = DryRun::new(&config, pace, None, clock.clone(), health.clone()).unwrap();
         let cycle = Cycle::new(
             &config,
             Predictor::Hub,
+            Box::new(desk),
             clock.clone(),
             telemetry,
             health.clone(),

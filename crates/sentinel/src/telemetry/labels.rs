@@ -5,8 +5,10 @@
 
 use metricsd_client::{label_set, label_text, label_value};
 
-use crate::decide::{Action, Suppression, TradingState};
+use crate::decide::{Action, TradingState};
 use crate::error_code::ErrorCode;
+use crate::gateway::guards::refusal::Reason;
+use crate::gateway::intent_log::record::Side;
 use market::eodhd::BarDefect;
 
 label_value! {
@@ -145,16 +147,24 @@ pub(super) const fn action(action: Action) -> ActionLabel {
     }
 }
 
-pub(super) const fn suppression(suppression: Suppression) -> SuppressionLabel {
-    match suppression {
-        Suppression::BelowThreshold => SuppressionLabel::BelowThreshold,
-        Suppression::StaleData => SuppressionLabel::StaleData,
-        Suppression::Halted => SuppressionLabel::Halted,
-        Suppression::MarketClosed => SuppressionLabel::MarketClosed,
-        Suppression::Duplicate => SuppressionLabel::Duplicate,
-        Suppression::Cooldown => SuppressionLabel::Cooldown,
-        Suppression::RiskLimit => SuppressionLabel::RiskLimit,
-        Suppression::DryRun => SuppressionLabel::DryRun,
+pub(super) const fn suppression(reason: Reason) -> SuppressionLabel {
+    match reason {
+        Reason::BelowThreshold => SuppressionLabel::BelowThreshold,
+        Reason::Cooldown => SuppressionLabel::Cooldown,
+        Reason::Duplicate => SuppressionLabel::Duplicate,
+        Reason::StaleData => SuppressionLabel::StaleData,
+        Reason::MarketClosed => SuppressionLabel::MarketClosed,
+        Reason::RiskLimit => SuppressionLabel::RiskLimit,
+        Reason::BreakerOpen => SuppressionLabel::BreakerOpen,
+        Reason::Halted => SuppressionLabel::Halted,
+        Reason::DryRun => SuppressionLabel::DryRun,
+    }
+}
+
+pub(super) const fn order_action(side: Side) -> OrderActionLabel {
+    match side {
+        Side::Buy => OrderActionLabel::Buy,
+        Side::Sell => OrderActionLabel::Sell,
     }
 }
 
@@ -198,13 +208,15 @@ mod tests {
     #[test]
     fn the_reasons_and_limits_of_the_guards_are_those_of_the_metrics() {
         use crate::gateway::guards::limits::LimitId;
-        use crate::gateway::guards::refusal::Reason;
         let reasons: Vec<_> = Reason::ALL.map(Reason::as_str).into();
         let known: Vec<_> = SuppressionLabel::ALL
             .iter()
             .map(|label| label.as_str())
             .collect();
         assert_eq!(reasons, known);
+        for reason in Reason::ALL {
+            assert_eq!(suppression(reason).as_str(), reason.as_str());
+        }
         let limits: Vec<_> = LimitId::ALL.map(LimitId::as_str).into();
         let known: Vec<_> = LimitLabel::ALL.iter().map(|label| label.as_str()).collect();
         assert_eq!(limits, known);

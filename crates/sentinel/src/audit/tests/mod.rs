@@ -181,7 +181,7 @@ impl Made {
     }
 
     pub(super) fn decision(&self) -> Decision<'_> {
-        let (action, confidence) = decide::choose(self.probabilities);
+        let decide::Decision { action, confidence } = decide::decide(self.probabilities);
         let is_hold = action == decide::Action::Hold;
         Decision {
             at_ms: self.situation.now_ms,

@@ -24,7 +24,7 @@ use thiserror::Error;
 use self::limits::{LimitId, RiskLimits, is_amount};
 use self::permit::Permit;
 use self::refusal::{Input, Refusal};
-use self::situation::{Account, Aged, Book, Request, Situation};
+use self::situation::{Account, Aged, Book, Peer, Request, Situation};
 use crate::breaker;
 use crate::decide::TradingState;
 use crate::gateway::intent_log::state::{RECENT_MAX, State};
@@ -224,6 +224,23 @@ impl Guards {
         situation: &'a Situation<'_>,
     ) -> Result<(&'a Account, &'a Book), Refusal> {
         let peer = situation.peer.as_ref().ok_or(Refusal::NoHeartbeat)?;
+        self.check_peer(peer)?;
+        let account = self.fresh(situation.account.as_ref(), Input::Account)?;
+        if account.id != self.settings.arm.account {
+            return Err(Refusal::WrongAccount);
+        }
+        if account.equity.abs() > limits::AMOUNT_MAX {
+            return Err(Refusal::Absurd(Input::Account));
+        }
+        let book = self.fresh(situation.book.as_ref(), Input::Positions)?;
+        Ok((account, book))
+    }
+
+    /// Whether what the gateway says of itself speaks against any order.
+    ///
+    /// # Errors
+    /// What does.
+    pub fn check_peer(&self, peer: &Peer) -> Result<(), Refusal> {
         if peer.account != self.settings.arm.account {
             return Err(Refusal::WrongAccount);
         }
@@ -236,15 +253,7 @@ impl Guards {
         if !(-CLOCK_TOLERANCE_MS..=CLOCK_TOLERANCE_MS).contains(&peer.clock_offset_ms) {
             return Err(Refusal::ClockOffset(peer.clock_offset_ms));
         }
-        let account = self.fresh(situation.account.as_ref(), Input::Account)?;
-        if account.id != self.settings.arm.account {
-            return Err(Refusal::WrongAccount);
-        }
-        if account.equity.abs() > limits::AMOUNT_MAX {
-            return Err(Refusal::Absurd(Input::Account));
-        }
-        let book = self.fresh(situation.book.as_ref(), Input::Positions)?;
-        Ok((account, book))
+        Ok(())
     }
 
     fn fresh<'a, T>(&self, told: Option<&'a Aged<T>>, input: Input) -> Result<&'a T, Refusal> {

@@ -85,7 +85,12 @@ impl IntentLog<Disk> {
 }
 
 impl<S: Storage> IntentLog<S> {
-    fn open_in(storage: S, now_ms: i64, rotate: u64) -> Result<(IntentLog<S>, Opened), LogError> {
+    /// Opens the log in a directory that is locked, with files of that length.
+    pub(crate) fn open_in(
+        storage: S,
+        now_ms: i64,
+        rotate: u64,
+    ) -> Result<(IntentLog<S>, Opened), LogError> {
         let begun = begin(&storage, now_ms, None)?;
         let log = IntentLog {
             storage,
