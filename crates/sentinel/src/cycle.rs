@@ -14,11 +14,12 @@ use market::eodhd::History;
 use market::{Calendar, Timeframe};
 use tracing::{info, warn};
 
+use crate::audit::Model;
 use crate::calls::{NoAnswer, Remotes};
 use crate::clock::{Clock, Now};
 use crate::config::Config;
 use crate::error_code::ErrorCode;
-use crate::features::{self, FeatureError, Features};
+use crate::features::{self, BAR_COUNT, FeatureError, Features};
 use crate::gateway::guards::refusal::Reason;
 use crate::health::{Failure, Health};
 use crate::http::CallError;
@@ -170,7 +171,7 @@ impl Cycle {
         }
         let features = self.build_features()?;
         let probabilities = self.predict(&features, remotes)?;
-        self.decide(probabilities);
+        self.decide(&features, probabilities);
         // Behind the decision, which does not wait for it.
         self.identify_hub(remotes);
         Ok(())
@@ -223,14 +224,22 @@ impl Cycle {
         }
     }
 
-    fn decide(&mut self, probabilities: Probabilities) {
+    fn decide(&mut self, features: &Features, probabilities: Probabilities) {
         self.pending = None;
         let bars = self.history.bars();
         let (Some(bar), Some(due)) = (bars.last().copied(), self.next_bar_due) else {
             return;
         };
+        let window = &bars[bars.len().saturating_sub(BAR_COUNT)..];
+        let model = match (&self.predictor, &self.identity) {
+            (Predictor::Embedded(model), _) => Model::embedded(model),
+            (Predictor::Hub, Some(identity)) => Model::hub(identity),
+            (Predictor::Hub, None) => return,
+        };
         let candidate = Candidate {
-            bars,
+            bars: window,
+            features,
+            model: &model,
             bar,
             probabilities,
             stale_from: self.stale_from(due),

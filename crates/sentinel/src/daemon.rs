@@ -3,7 +3,7 @@
 //! Invariant: nothing in here waits without a deadline, and nothing that a remote does keeps it from its next tick longer than the budgets.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metricsd_client::{Registry, Target};
 use sd_notify::NotifyState;
@@ -15,6 +15,7 @@ use crate::config::{Config, ModelChoice};
 use crate::cycle::{Cycle, Ended, Predictor};
 use crate::endpoint::Serving;
 use crate::eodhd::Eodhd;
+use crate::gateway::link::Link;
 use crate::health::Health;
 use crate::model::hub::HubModel;
 use crate::model::{EmbeddedModel, SHIPPED_TRAINED_ON};
@@ -22,10 +23,12 @@ use crate::pulse::{BEAT, Pulse, notify};
 use crate::schedule::Schedule;
 use crate::stop::Stop;
 use crate::telemetry::{SkipReason, Telemetry};
-use crate::trading::{DryRun, Pace};
+use crate::trading::{self, Desk, DeskError, Trader};
 
 /// What a cycle may take beyond its calls before it counts as late.
 const SLACK: Duration = Duration::from_secs(5);
+/// How often the first comparison with the gateway is tried.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
 
 /// Why the daemon does not start: exit status 1.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +36,16 @@ pub enum StartError {
     /// Signals cannot be handled.
     #[error("cannot watch for signals")]
     Signals(#[source] io::Error),
+    /// What decisions lead to cannot be opened.
+    #[error(transparent)]
+    Desk(#[from] DeskError),
 }
 
 /// Run until `stop` is requested.
-pub fn run(config: &Config, stop: &Stop) {
+///
+/// # Errors
+/// A live run lacks anything of what it needs.
+pub fn run(config: &Config, stop: &Stop) -> Result<(), StartError> {
     let clock = Clock::system();
     let start = clock.now();
     log_configuration(config);
@@ -58,24 +67,34 @@ pub fn run(config: &Config, stop: &Stop) {
         )),
         Target::Shards { .. } => None,
     };
+    let desk: Box<dyn Desk> = match &config.live {
+        None => Box::new(trading::dry_run(config, &clock, stop, &health)?),
+        Some(live) => {
+            let mut trader =
+                trading::live(config, live, &clock, stop, &pulse, &telemetry, &health)?;
+            if let Some(serving) = &mut serving {
+                serving.tend();
+            }
+            reconcile_first(&mut trader, config.gateway.timeout.value, stop, &pulse);
+            Box::new(trader)
+        }
+    };
     let mut calls = remotes(config, stop, &pulse);
     let predictor = match config.model.value {
         ModelChoice::Hub => Predictor::Hub,
         ModelChoice::Embedded => Predictor::Embedded(Box::new(EmbeddedModel::shipped())),
     };
-    let pace = Pace::in_memory("not wired");
-    let desk = DryRun::new(config, pace, None, clock.clone(), health.clone()).unwrap();
     let mut cycle = Cycle::new(
         config,
         predictor,
-        Box::new(desk),
+        desk,
         clock.clone(),
         telemetry.clone(),
         health.clone(),
     );
     let budget = config.cycle_budget() + SLACK;
-    let mut schedule = Schedule::new(config.every.value, config.at_second.value, start);
-    let mut steps = StepWatch::new(start);
+    let mut schedule = Schedule::new(config.every.value, config.at_second.value, clock.now());
+    let mut steps = StepWatch::new(clock.now());
     let mut is_ready = false;
     while !stop.is_requested() {
         if let Some(serving) = &mut serving {
@@ -117,6 +136,28 @@ pub fn run(config: &Config, stop: &Stop) {
     }
     notify(&[NotifyState::Stopping]);
     info!("ended by a signal");
+    Ok(())
+}
+
+/// Before anything else: what became of orders, and whether the position is what they lead to. A gateway that is not there is not waited for
+/// longer than for a reply; the trader goes on asking, and sends nothing before.
+fn reconcile_first(trader: &mut Trader<Link>, timeout: Duration, stop: &Stop, pulse: &Pulse) {
+    let until = Instant::now() + timeout;
+    loop {
+        pulse.beat();
+        trader.beat();
+        if trader.is_reconciled() || stop.is_requested() {
+            return;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            warn!(
+                "the gateway was not reached yet; no order is sent before what is open and the position are compared with its books"
+            );
+            return;
+        }
+        stop.wait(left.min(FIRST_LOOK), || false);
+    }
 }
 
 /// Three periods, or a period and the longest cycle if that is more.
@@ -158,6 +199,9 @@ fn log_configuration(config: &Config) {
     );
     for line in config.lines() {
         info!("{line}");
+    }
+    for warning in config.live.iter().flat_map(|live| &live.warnings) {
+        warn!("{warning}");
     }
     for warning in config.live.iter().flat_map(|live| &live.warnings) {
         warn!("{warning}");

@@ -38,17 +38,17 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(&error, 2),
     };
-    if config.live.is_some() {
-        return refuse("sentinel: --live: not in this build\n");
-    }
     let stop = match Stop::on_signals(signals) {
         Ok(stop) => stop,
         Err(error) => return fail(&StartError::Signals(error), 1),
     };
     let log = Log::start(cli.log_level.unwrap_or(LevelFilter::INFO));
-    daemon::run(&config, &stop);
+    let ended = daemon::run(&config, &stop);
     log.close(None);
-    ExitCode::SUCCESS
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
 }
 
 /// What is done instead of running the daemon. Its answer goes to standard output.
@@ -70,11 +70,6 @@ fn run_command(command: &Command, environment: &dyn Fn(&str) -> Option<OsString>
         }
         Command::Replay(arguments) => replay(arguments),
     }
-}
-
-fn refuse(sentence: &str) -> ExitCode {
-    let _ = io::stderr().write_all(sentence.as_bytes());
-    ExitCode::from(2)
 }
 
 /// The audit's answer is the exit status, also where nobody reads what is said.

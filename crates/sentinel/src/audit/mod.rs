@@ -103,7 +103,8 @@ impl Audit {
 }
 
 impl<S: Storage> Audit<S> {
-    fn open_in(storage: S, start: &Start, rotate: u64) -> Result<Audit<S>, AuditError> {
+    /// Opens the audit in a directory that is locked, with files of that length.
+    pub(crate) fn open_in(storage: S, start: &Start, rotate: u64) -> Result<Audit<S>, AuditError> {
         // What the guards would not take could not be replayed.
         Guards::new(start.configuration.guards.clone())?;
         let (chain, next_number) = files::end(&storage)?;

@@ -299,8 +299,12 @@ impl Config {
         }
     }
 
-    /// Longest that a cycle may take: what its calls may.
+    /// Longest that a cycle may take: what its calls may. The gateway is asked for what is open, for account and positions, and an order.
     pub fn cycle_budget(&self) -> Duration {
-        self.fetch_timeout.value + self.predict_timeout.value
+        let gateway = match &self.live {
+            Some(_) => 3 * self.gateway.timeout.value,
+            None => Duration::ZERO,
+        };
+        self.fetch_timeout.value + self.predict_timeout.value + gateway
     }
 }

@@ -95,7 +95,7 @@ impl World {
         let health = Health::new(clock.clone(), 3 * MINUTE, "hub");
         let config = Config::of("");
         let pace = Pace::in_memory("a test");
-        let desk = DryRun::new(&config, pace, None, clock.clone(), health.clone()).unwrap();
+        let desk = DryRun::new(&config, pace, None, None, clock.clone(), health.clone()).unwrap();
         let cycle = Cycle::new(
             &config,
             Predictor::Hub,

@@ -5,8 +5,10 @@
 
 use tracing::warn;
 
+use super::audited::{self, Looked};
 use super::terms::side_of;
 use super::{Candidate, Desk, DeskError, Fate, Terms, TradingReport, millis};
+use crate::audit::{Audit, Verdict};
 use crate::breaker;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -80,19 +82,21 @@ pub struct DryRun {
     guards: Guards,
     terms: Terms,
     pace: Pace,
+    audit: Option<Audit>,
     kill: Option<KillSwitch>,
     clock: Clock,
     health: Health,
 }
 
 impl DryRun {
-    /// A dry run. Without a switch there is nothing to look at.
+    /// A dry run. Without an audit nothing is written down, and without a switch there is nothing to look at.
     ///
     /// # Errors
     /// A setting makes no sense.
     pub fn new(
         config: &Config,
         pace: Pace,
+        audit: Option<Audit>,
         kill: Option<KillSwitch>,
         clock: Clock,
         health: Health,
@@ -104,6 +108,7 @@ impl DryRun {
             guards: Guards::new(settings)?,
             terms: Terms::of(config)?,
             pace,
+            audit,
             kill,
             clock,
             health,
@@ -125,6 +130,7 @@ impl DryRun {
             .set_trading(TradingReport::dry_run(state, notes));
     }
 
+    /// What the guards say; also to the audit.
     fn signal(&mut self, candidate: &Candidate<'_>, decision: Decision, side: Side) -> Fate {
         let now = self.clock.now();
         let request = self.terms.request(candidate, side, decision, now, None);
@@ -145,7 +151,32 @@ impl DryRun {
             // Without an account and not armed no permit is made; and if one were, nobody here could use it.
             Ok(_) => Refusal::NotArmed,
         };
+        let looked = Some((&request, &situation));
+        let verdict = Verdict::refused(&refusal);
+        note(
+            &mut self.audit,
+            millis(now),
+            candidate,
+            decision,
+            looked,
+            verdict,
+        );
         Fate::Refused(refusal)
+    }
+}
+
+/// A line of the audit, where there is one; one that cannot be written changes nothing.
+fn note(
+    audit: &mut Option<Audit>,
+    at_ms: i64,
+    candidate: &Candidate<'_>,
+    decision: Decision,
+    looked: Option<Looked<'_>>,
+    verdict: Verdict,
+) {
+    let Some(audit) = audit else { return };
+    if let Err(error) = audited::write(audit, at_ms, candidate, decision, looked, verdict) {
+        warn!(%error, "a decision is not in the audit");
     }
 }
 
@@ -163,7 +194,18 @@ impl Desk for DryRun {
     fn consider(&mut self, candidate: &Candidate<'_>) -> (Decision, Fate) {
         let decision = decide(candidate.probabilities);
         let fate = match side_of(decision.action) {
-            None => Fate::Hold,
+            None => {
+                let now_ms = millis(self.clock.now());
+                note(
+                    &mut self.audit,
+                    now_ms,
+                    candidate,
+                    decision,
+                    None,
+                    Verdict::Hold,
+                );
+                Fate::Hold
+            }
             Some(side) => self.signal(candidate, decision, side),
         };
         let bar = candidate.bar.open_time;

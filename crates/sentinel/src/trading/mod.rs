@@ -9,8 +9,10 @@
 
 mod account;
 mod ask;
+mod audited;
 mod dry_run;
 mod kill;
+mod open;
 mod path;
 mod reconcile;
 mod report;
@@ -23,21 +25,31 @@ mod verdict;
 use market::{Bar, Calendar};
 
 pub use dry_run::{DryRun, Pace};
+pub use open::{dry_run, live};
 pub use report::{OpenOrder, PeerReport, TradingReport};
 pub use terms::{Terms, TermsError};
 pub use trader::{Parts, Trader};
 
+use crate::audit::{AuditError, Model};
 use crate::clock::Now;
 use crate::decide::Decision;
+use crate::features::Features;
 use crate::gateway::guards::SettingsError;
 use crate::gateway::guards::refusal::Refusal;
+use crate::gateway::intent_log::error::LogError;
+use crate::gateway::link::LinkError;
 use crate::model::Probabilities;
+use crate::state_directory::StateDirectoryError;
 
 /// A closed bar that waits for its decision.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate<'a> {
     /// The bars of the features, oldest first; the last is the one that is decided on.
     pub bars: &'a [Bar],
+    /// The features.
+    pub features: &'a Features,
+    /// Who predicts.
+    pub model: &'a Model,
     /// The bar that is decided on.
     pub bar: Bar,
     /// What the model says.
@@ -90,6 +102,18 @@ pub enum DeskError {
     /// Of the orders.
     #[error(transparent)]
     Terms(#[from] TermsError),
+    /// The state directory cannot be made.
+    #[error(transparent)]
+    Directory(#[from] StateDirectoryError),
+    /// The intent log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The audit cannot be opened.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// There is no link.
+    #[error(transparent)]
+    Link(#[from] LinkError),
 }
 
 /// Where decisions go.

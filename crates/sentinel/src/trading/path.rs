@@ -4,13 +4,17 @@
 //! durable, and after the kill switch and the clock were looked at a last time; and it leaves once. Must not touch: what came before the
 //! probabilities.
 
+use std::time::Instant;
+
 use rust_decimal::Decimal;
-use rust_decimal::prelude::ToPrimitive;
 use tracing::{error, info, warn};
 
 use super::ask::Budget;
+use super::audited::{self, Execution, Looked, slippage_bps};
 use super::terms::{order_id, side_of};
-use super::{Candidate, Fate, Step, Terms, Trader, verdict};
+use super::verdict::{self, OrderEnd};
+use super::{Candidate, Fate, Step, Terms, Trader};
+use crate::audit::{End, Verdict};
 use crate::decide::{Decision, decide};
 use crate::gateway::guards::permit::{Permit, Recorded};
 use crate::gateway::guards::refusal::{Input, Refusal};
@@ -19,7 +23,7 @@ use crate::gateway::intent_log::record::{Found, Intent, Outcome, Side};
 use crate::gateway::intent_log::state::State;
 use crate::gateway::intent_log::storage::Storage;
 use crate::gateway::link::{Ask, Exchange, Gateway, NotSent};
-use crate::gateway::protocol::{IdempotencyKey, MessageId, RequestBody};
+use crate::gateway::protocol::{IdempotencyKey, MessageId, Order, RequestBody};
 
 impl<G: Gateway, S: Storage> Trader<G, S> {
     pub(super) fn decide_and_send(&mut self, candidate: &Candidate<'_>) -> (Decision, Fate) {
@@ -27,7 +31,10 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
         let bar = candidate.bar.open_time;
         self.last_price = Terms::decision_price(candidate).or(self.last_price);
         let fate = match side_of(decision.action) {
-            None => Fate::Hold,
+            None => {
+                self.audit_refusal(candidate, decision, None, Verdict::Hold);
+                Fate::Hold
+            }
             Some(side) => self.signal(candidate, decision, side),
         };
         self.last_decided = self.last_decided.max(Some(bar));
@@ -47,39 +54,44 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
     }
 
     fn signal(&mut self, candidate: &Candidate<'_>, decision: Decision, side: Side) -> Fate {
-        let mut checked = self.check(candidate, decision, side, false);
+        // The audit is given what was looked at, whatever is recorded meanwhile.
+        let mut state = self.log.state().cloned();
+        let (mut request, mut situation) =
+            self.look(candidate, decision, side, state.as_ref(), false);
+        let mut checked = self.guards.check(&request, &situation);
         if checked == Err(Refusal::Missing(Input::Account)) {
             // All that can be known without the gateway says yes. Now it is worth asking.
             self.refresh(&Budget::of(self.timeout));
-            checked = self.check(candidate, decision, side, true);
+            state = self.log.state().cloned();
+            (request, situation) = self.look(candidate, decision, side, state.as_ref(), true);
+            checked = self.guards.check(&request, &situation);
         }
+        let looked = (&request, &situation);
         match checked {
             Err(refusal) => {
-                info!(bar = candidate.bar.open_time, %refusal, "no order");
+                let verdict = Verdict::refused(&refusal);
+                self.audit_refusal(candidate, decision, Some(looked), verdict);
                 Fate::Refused(refusal)
             }
-            Ok((permit, unit_value)) => {
-                self.last_notional = unit_value;
-                self.send(candidate, side, permit)
-            }
+            Ok(permit) => self.send(candidate, decision, side, looked, permit),
         }
     }
 
-    /// What the guards say, with what the gateway has told or without. With the permit comes the order's value.
-    fn check(
+    /// What is asked of the guards, and what they look at: with what the gateway has told, or without.
+    fn look<'a>(
         &self,
         candidate: &Candidate<'_>,
         decision: Decision,
         side: Side,
+        log: Option<&'a State>,
         with_gateway: bool,
-    ) -> Result<(Permit, Decimal), Refusal> {
+    ) -> (Request, Situation<'a>) {
         let now = self.clock.now();
         let request = (self.terms).request(candidate, side, decision, now, self.currency());
-        let state = self.log.state();
-        let placed = state.map_or(&[][..], State::placed);
+        let placed = log.map_or(&[][..], State::placed);
         let situation = Situation {
             now_ms: super::millis(now),
-            log: state,
+            log,
             is_killed: self.kill.is_on(),
             is_bar_stale: candidate.is_stale(now),
             is_market_open: candidate.calendar.is_open_at(now.unix_seconds()),
@@ -91,14 +103,32 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
                 .then(|| self.guards_book(now, placed))
                 .flatten(),
         };
-        let permit = self.guards.check(&request, &situation)?;
-        let Request {
-            volume, unit_value, ..
-        } = request;
-        Ok((permit, volume.saturating_mul(unit_value)))
+        (request, situation)
     }
 
-    fn send(&mut self, candidate: &Candidate<'_>, side: Side, permit: Permit) -> Fate {
+    /// A decision that leads to no order. A line that cannot be written changes nothing.
+    fn audit_refusal(
+        &mut self,
+        candidate: &Candidate<'_>,
+        decision: Decision,
+        looked: Option<Looked<'_>>,
+        verdict: Verdict,
+    ) {
+        let at_ms = self.now_ms();
+        let written = audited::write(&mut self.audit, at_ms, candidate, decision, looked, verdict);
+        if let Err(error) = written {
+            error!(%error, "a decision is not in the audit");
+        }
+    }
+
+    fn send(
+        &mut self,
+        candidate: &Candidate<'_>,
+        decision: Decision,
+        side: Side,
+        looked: Looked<'_>,
+        permit: Permit,
+    ) -> Fate {
         self.step(Step::Checked);
         let Some(order) = self.terms.order(candidate, side) else {
             return Fate::Refused(Refusal::Absurd(Input::UnitValue));
@@ -109,21 +139,39 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
             Ok(recorded) => recorded,
             Err(error) => {
                 error!(%error, "the order is not on disk and is not sent");
+                let text = error.to_string();
+                let verdict = Verdict::Unrecorded { text };
+                self.audit_refusal(candidate, decision, Some(looked), verdict);
                 return Fate::Refused(Refusal::LogUnavailable);
             }
         };
         self.step(Step::Recorded);
-        // The audit's line belongs here.
-        self.step(Step::Audited);
-        let now_ms = self.now_ms();
-        if let Err(refusal) = recorded.may_leave(now_ms, self.kill.is_on()) {
-            return self.withhold(&recorded, Fate::Refused(refusal));
-        }
-        self.step(Step::AboutToSend);
         let intent = recorded.intent().clone();
         if let Some(price) = Terms::decision_price(candidate) {
             self.decided_at.push((intent.id.clone(), price));
         }
+        self.last_notional = looked.0.volume.saturating_mul(looked.0.unit_value);
+        let verdict = Verdict::permitted(&intent);
+        let at_ms = looked.1.now_ms;
+        let looked = Some(looked);
+        if let Err(error) =
+            audited::write(&mut self.audit, at_ms, candidate, decision, looked, verdict)
+        {
+            error!(%error, "the order is not in the audit and is not sent");
+            return self.withhold(&intent, Fate::Refused(Refusal::LogUnavailable), None);
+        }
+        self.step(Step::Audited);
+        self.leave(&recorded, order)
+    }
+
+    /// The last questions, and off it goes.
+    fn leave(&mut self, recorded: &Recorded, order: Order) -> Fate {
+        let intent = recorded.intent().clone();
+        let sent_at_ms = self.now_ms();
+        if let Err(refusal) = recorded.may_leave(sent_at_ms, self.kill.is_on()) {
+            return self.withhold(&intent, Fate::Refused(refusal), None);
+        }
+        self.step(Step::AboutToSend);
         let ask = Ask {
             id: MessageId::new(intent.id.as_str()).expect("the id was made for the wire"),
             idempotency_key: IdempotencyKey::new(intent.idempotency_key.as_str())
@@ -131,34 +179,58 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
             valid_until_ms: intent.valid_until_ms,
             body: RequestBody::Order(order),
         };
-        let begin = self.clock.now();
+        let begin = Instant::now();
         let exchange = self.gateway.exchange(ask, self.timeout);
+        let took = begin.elapsed();
         self.note(&exchange);
         self.step(Step::Answered);
-        match verdict::of_order(&exchange, &intent) {
+        let end = match verdict::of_order(&exchange, &intent) {
+            Ok(end) => end,
             Err(why) => {
-                self.not_sent(&why);
-                self.withhold(&recorded, Fate::NotSent)
+                self.telemetry.record_send_failure();
+                return self.withhold(&intent, Fate::NotSent, Some(&why));
             }
-            Ok(end) => {
-                if let Exchange::Answered { roundtrip, .. } = &exchange {
-                    let took = self.clock.now().monotonic - begin.monotonic;
-                    let handover = took.saturating_sub(*roundtrip);
-                    self.telemetry.record_order_times(handover, *roundtrip);
-                }
-                self.conclude(&intent, &end)
-            }
+        };
+        let roundtrip = match &exchange {
+            Exchange::Answered { roundtrip, .. } => Some(*roundtrip),
+            _ => None,
+        };
+        if let Some(roundtrip) = roundtrip {
+            let handover = took.saturating_sub(roundtrip);
+            self.telemetry.record_order_times(handover, roundtrip);
         }
+        let fate = self.conclude(&intent, &end);
+        self.step(Step::OutcomeRecorded);
+        let execution = Execution {
+            sent_at_ms: Some(sent_at_ms),
+            roundtrip,
+            price: end.price,
+            volume: match end.outcome {
+                Outcome::Filled { volume } | Outcome::Partial { volume } => Some(volume),
+                _ => None,
+            },
+        };
+        self.audit_outcome(
+            &intent.id,
+            Some(&intent),
+            End::Exchanged(end.outcome),
+            execution,
+        );
+        if !matches!(end.outcome, Outcome::Unknown | Outcome::Placed) {
+            self.decided_at.retain(|(other, _)| *other != intent.id);
+        }
+        self.step(Step::AuditClosed);
+        fate
     }
 
-    /// What came of an order that may have left.
-    fn conclude(&mut self, intent: &Intent, end: &verdict::OrderEnd) -> Fate {
+    /// Writes down what came of an order that may have left.
+    fn conclude(&mut self, intent: &Intent, end: &OrderEnd) -> Fate {
         let now_ms = self.now_ms();
         let written = self
             .log
             .sent(&intent.id, now_ms)
             .and_then(|()| self.log.outcome(&intent.id, end.outcome, now_ms));
-        self.step(Step::OutcomeRecorded);
+        info!(id = %intent.id, outcome = ?end.outcome, "an order was sent");
         if let Some(other) = &end.traded_before {
             error!(
                 id = %intent.id, %other,
@@ -168,72 +240,55 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
         if let Some(result) = end.result {
             self.telemetry.record_order_result(result);
         }
-        let fate = match end.outcome {
-            Outcome::Unknown => Fate::Unknown,
-            Outcome::Rejected(_) => Fate::Rejected,
-            Outcome::Filled { .. }
-            | Outcome::Partial { .. }
-            | Outcome::Placed
-            | Outcome::Executed => Fate::Executed,
-        };
-        info!(id = %intent.id, outcome = ?end.outcome, "an order was sent");
         if let Err(error) = written {
             error!(id = %intent.id, %error, "what came of an order is not on disk, it is asked for again");
             self.reconciliation
                 .undo("what came of an order is not on disk");
             return Fate::Unknown;
         }
-        match fate {
-            Fate::Unknown => self.reconciliation.undo("an order has no known outcome"),
-            Fate::Executed => {
-                self.telemetry.record_executed(intent.side);
-                self.record_slippage(intent, end.price);
-            }
-            _ => {}
+        if end.outcome.is_taken() {
+            self.telemetry.record_executed(intent.side);
+            self.record_slippage(intent, end.price);
+            return Fate::Executed;
         }
-        if !matches!(end.outcome, Outcome::Unknown | Outcome::Placed) {
-            self.decided_at.retain(|(other, _)| *other != intent.id);
+        if end.outcome == Outcome::Unknown {
+            self.reconciliation.undo("an order has no known outcome");
+            return Fate::Unknown;
         }
-        // The audit's second line belongs here.
-        self.step(Step::AuditClosed);
-        fate
+        Fate::Rejected
     }
 
     /// An order that is on disk and does not leave.
-    fn withhold(&mut self, recorded: &Recorded, fate: Fate) -> Fate {
-        let intent = recorded.intent();
+    fn withhold(&mut self, intent: &Intent, fate: Fate, why: Option<&NotSent>) -> Fate {
+        let why = why.map(NotSent::to_string);
         let now_ms = self.now_ms();
-        self.decided_at.retain(|(other, _)| *other != intent.id);
-        warn!(id = %intent.id, ?fate, "an order that was written down was not sent, and will not be");
+        warn!(id = %intent.id, ?fate, why, "an order that was written down was not sent, and will not be");
         if let Err(error) = self.log.reconciled(&intent.id, Found::NeverSent, now_ms) {
-            // It stays open, and the gateway says that it never came.
+            // It stays open, and the gateway will say that it never came.
             error!(id = %intent.id, %error, "that an order was not sent is not on disk");
             self.reconciliation
                 .undo("that an order was not sent is not on disk");
         }
         self.step(Step::OutcomeRecorded);
+        let end = match &fate {
+            Fate::Refused(refusal) => End::Withheld {
+                reason: refusal.reason(),
+                text: refusal.to_string(),
+            },
+            _ => End::NotSent(why.unwrap_or_default()),
+        };
+        self.audit_outcome(&intent.id, Some(intent), end, Execution::default());
+        self.decided_at.retain(|(other, _)| *other != intent.id);
+        self.step(Step::AuditClosed);
         fate
-    }
-
-    fn not_sent(&mut self, why: &NotSent) {
-        warn!(%why, "an order could not be sent");
-        self.telemetry.record_send_failure();
     }
 
     /// How much worse an execution was than the price that was decided at, if both are known.
     pub(super) fn record_slippage(&self, intent: &Intent, price: Option<Decimal>) {
-        let decided = self.decided_at.iter().find(|(id, _)| *id == intent.id);
-        let (Some((_, decided)), Some(price)) = (decided, price) else {
-            return;
-        };
-        let worse = match intent.side {
-            Side::Buy => price - *decided,
-            Side::Sell => *decided - price,
-        };
-        let bps = worse
-            .checked_mul(Decimal::from(10_000))
-            .and_then(|scaled| scaled.checked_div(*decided))
-            .and_then(|bps| bps.to_f64());
+        let bps = self
+            .decision_price_of(&intent.id)
+            .zip(price)
+            .and_then(|(decided, price)| slippage_bps(intent.side, decided, price));
         if let Some(bps) = bps {
             self.telemetry.record_slippage(bps);
         }

@@ -3,10 +3,13 @@
 //! Invariant: an order is closed by a verdict and by nothing else; orders, position and account are looked at in this order, so that no
 //! execution is missing in the position that is compared. What does not fit halts. Must not touch: sending orders.
 
+use rust_decimal::Decimal;
 use tracing::{error, info, warn};
 
 use super::ask::Budget;
+use super::audited::Execution;
 use super::{Step, Trader, account, verdict};
+use crate::audit::End;
 use crate::clock::Now;
 use crate::gateway::intent_log::record::{Found, HaltReason, Intent, IntentId};
 use crate::gateway::intent_log::storage::Storage;
@@ -142,7 +145,7 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
         id: &IntentId,
         intent: Option<&Intent>,
         found: Found,
-        price: Option<rust_decimal::Decimal>,
+        price: Option<Decimal>,
         was_placed: bool,
     ) -> Option<()> {
         let now_ms = self.now_ms();
@@ -159,6 +162,15 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
             }
             self.record_slippage(intent, price);
         }
+        let execution = Execution {
+            price,
+            volume: match found {
+                Found::Filled { volume } => Some(volume),
+                _ => None,
+            },
+            ..Execution::default()
+        };
+        self.audit_outcome(id, intent, End::Reconciled(found), execution);
         if found != Found::Placed {
             self.decided_at.retain(|(other, _)| other != id);
         }

@@ -13,6 +13,7 @@ use super::account::Known;
 use super::ask::Budget;
 use super::reconcile::Reconciliation;
 use super::{Candidate, Desk, Fate, Step, Terms, millis};
+use crate::audit::Audit;
 use crate::breaker::Breaker;
 use crate::clock::{Clock, Now};
 use crate::decide::{Decision, TradingState};
@@ -40,6 +41,8 @@ pub struct Parts<G, S: Storage = Disk> {
     pub gateway: G,
     /// Opened, and nobody else's.
     pub log: IntentLog<S>,
+    /// As the log.
+    pub audit: Audit<S>,
     /// Of the guards; the limits as well.
     pub settings: Settings,
     /// Of the orders.
@@ -75,6 +78,7 @@ impl<G, S: Storage> fmt::Debug for Trader<G, S> {
 pub struct Trader<G, S: Storage = Disk> {
     pub(super) gateway: G,
     pub(super) log: IntentLog<S>,
+    pub(super) audit: Audit<S>,
     pub(super) guards: Guards,
     pub(super) settings: Settings,
     pub(super) terms: Terms,
@@ -118,6 +122,7 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
         let start = parts.clock.now();
         let trader = Trader {
             gateway: parts.gateway,
+            audit: parts.audit,
             guards: Guards::new(parts.settings.clone())?,
             settings: parts.settings,
             terms: parts.terms,

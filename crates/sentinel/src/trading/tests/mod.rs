@@ -14,7 +14,9 @@ use metricsd_client::Registry;
 use rust_decimal::Decimal;
 
 use super::*;
+use crate::audit::{Audit, Configuration, Mode, Origin, Start};
 use crate::clock::Clock;
+use crate::features::BAR_COUNT;
 use crate::gateway::guards::{Arm, Settings};
 use crate::gateway::intent_log::IntentLog;
 use crate::gateway::intent_log::state::State;
@@ -22,6 +24,7 @@ use crate::gateway::intent_log::tests::simulated::Simulated;
 use crate::gateway::kill::KillSwitch;
 use crate::gateway::protocol::Text;
 use crate::health::Health;
+use crate::model::ModelIdentity;
 use crate::stop::Stop;
 use crate::telemetry::Telemetry;
 use peer::Peer;
@@ -42,6 +45,7 @@ struct Crash;
 struct World {
     clock: Clock,
     disk: Simulated,
+    audit_disk: Simulated,
     peer: Peer,
     registry: Registry,
     telemetry: Telemetry,
@@ -100,12 +104,22 @@ impl World {
         let peer = Peer::new(clock.clone(), disk.clone());
         let folder = tempfile::tempdir().unwrap();
         let crash_in = Arc::default();
+        let audit_disk = Simulated::default();
         let trader = trader(
-            &clock, &disk, &peer, &telemetry, &health, &folder, &settings, &crash_in,
+            &clock,
+            &disk,
+            &audit_disk,
+            &peer,
+            &telemetry,
+            &health,
+            &folder,
+            &settings,
+            &crash_in,
         );
         World {
             clock,
             disk,
+            audit_disk,
             peer,
             registry,
             telemetry,
@@ -121,10 +135,12 @@ impl World {
     /// A new process on what the old one left.
     fn restart(&mut self, disk: Simulated) {
         self.disk = disk;
+        self.audit_disk = self.audit_disk.process_death();
         self.peer.0.borrow_mut().disk = self.disk.clone();
         self.trader = trader(
             &self.clock,
             &self.disk,
+            &self.audit_disk,
             &self.peer,
             &self.telemetry,
             &self.health,
@@ -156,8 +172,20 @@ impl World {
     fn consider(&mut self, wire: [f64; 3]) -> Fate {
         let bar = self.bar();
         let stale_from = self.clock.now().unix_seconds() + 60;
+        let bars: Vec<Bar> = (1 - BAR_COUNT as i64..=0)
+            .map(|back| Bar {
+                open_time: bar.open_time + back * 3_600,
+                ..bar
+            })
+            .collect();
+        let identity = ModelIdentity {
+            model: "m".to_owned(),
+            version: "1".to_owned(),
+        };
         let candidate = Candidate {
-            bars: &[bar],
+            bars: &bars,
+            features: &Features::new([0.5; 23]).unwrap(),
+            model: &Model::hub(&identity),
             bar,
             probabilities: Probabilities::new(wire).unwrap(),
             stale_from,
@@ -210,6 +238,7 @@ impl World {
 fn trader(
     clock: &Clock,
     disk: &Simulated,
+    audit_disk: &Simulated,
     peer: &Peer,
     telemetry: &Telemetry,
     health: &Health,
@@ -219,9 +248,28 @@ fn trader(
 ) -> Trader<Peer, Simulated> {
     let (log, opened) = IntentLog::open_in(disk.clone(), millis(clock.now()), ROTATE).unwrap();
     assert_eq!(opened.damage, []);
+    let start = Start {
+        at_ms: millis(clock.now()),
+        version: "1".to_owned(),
+        mode: Mode::Live,
+        configuration: Configuration {
+            symbol: "EURUSD".to_owned(),
+            interval: Timeframe::H1,
+            calendar: Calendar::Always,
+            bar_stale_after: Duration::from_secs(7_200),
+            model: Origin::Hub,
+            volume: d("0.02"),
+            contract_sizes: terms().contract_sizes,
+            worst_price_bps: 20,
+            valid_for: Duration::from_secs(5),
+            guards: settings.clone(),
+        },
+    };
+    let audit = Audit::open_in(audit_disk.clone(), &start, ROTATE).unwrap();
     let mut trader = Trader::new(Parts {
         gateway: peer.clone(),
         log,
+        audit,
         settings: settings.clone(),
         terms: terms(),
         timeout: Duration::from_secs(5),
