@@ -67,8 +67,6 @@ pub struct Configuration {
     pub worst_price_bps: u32,
     /// An order's life.
     pub valid_for: Duration,
-    /// Whose an order is, for the gateway.
-    pub magic: u32,
     /// The settings of the guards.
     pub guards: Settings,
 }

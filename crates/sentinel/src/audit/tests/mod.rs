@@ -44,7 +44,6 @@ pub(super) fn start() -> Start {
             contract_sizes: [("EURUSD".to_owned(), d("100000"))].into(),
             worst_price_bps: 20,
             valid_for: Duration::from_secs(5),
-            magic: 20_260,
             guards: Settings {
                 threshold: 0.6,
                 cooldown: Duration::from_millis(1),
