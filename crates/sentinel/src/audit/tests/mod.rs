@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod differences;
+mod random;
 
 use std::time::Duration;
 
@@ -134,6 +135,7 @@ pub(super) fn situation(index: i64, log: &State) -> Situation<'_> {
 }
 
 /// All that a decision borrows.
+#[derive(Debug, Clone)]
 pub(super) struct Made {
     pub(super) bars: Vec<Bar>,
     pub(super) features: features::Features,
