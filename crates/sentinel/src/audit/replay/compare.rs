@@ -143,7 +143,7 @@ fn compare_decision(
     session: &Session,
     found: &mut Differences,
 ) {
-    let (action, confidence) = decide::choose(probabilities);
+    let decide::Decision { action, confidence } = decide::decide(probabilities);
     found.expect("action", word(record.action), word(action));
     found.expect("confidence", float(record.confidence), float(confidence));
     let verdict = match (action, &record.request, &record.situation) {

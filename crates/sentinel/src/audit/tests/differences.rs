@@ -30,7 +30,7 @@ fn embedded() -> Made {
     let model = EmbeddedModel::shipped();
     made.model = Model::embedded(&model);
     made.probabilities = model.predict(&made.features).unwrap();
-    let (action, confidence) = decide::choose(made.probabilities);
+    let decide::Decision { action, confidence } = decide::decide(made.probabilities);
     made.request = request(0, action, confidence);
     let guards = Guards::new(start().configuration.guards).unwrap();
     if let Err(refusal) = guards.check(&made.request, &made.situation) {

@@ -287,7 +287,7 @@ fn check(
         } else {
             made.model = Made::buy(0).model;
         }
-        let (action, confidence) = decide::choose(made.probabilities);
+        let decide::Decision { action, confidence } = decide::decide(made.probabilities);
         let terms = made.request;
         made.request = Request {
             bar_open_time: made.bars[BAR_COUNT - 1].open_time,
