@@ -32,6 +32,10 @@ def _text(amount):
 class Book:
     """The account, the positions and the fills."""
 
+    # An execution is nothing but the record of its result, one append: what has no result was not executed, and needs no record before.
+    # MT5: False. The broker is elsewhere, and that an order was given to it has to be on the disk first.
+    is_the_journal = True
+
     def __init__(
         self,
         mid="1.10000",

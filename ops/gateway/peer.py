@@ -22,6 +22,7 @@ class Peer:
         self.key, self.journal, self.book = key, journal, book
         self.started_at = now
         self.read_ids = {}  # ids of messages without an effect -> until when they are remembered
+        self.forget_at = now  # when those whose time is over are looked for next
         for order_id, kind, payload in journal.executions:
             self.book.apply(kind, payload, journal.magic.get(order_id, 0))
         # Orders that were given to the broker just before the end: what became of them has to be known before anything is answered.
@@ -78,7 +79,9 @@ class Peer:
 
     def _was_read(self, request, now):
         """Whether a message without effect came before. Memory is enough: after a restart it would only be answered once more."""
-        self.read_ids = {known: until for known, until in self.read_ids.items() if until >= now}
+        if now >= self.forget_at:  # not for every message: there may be many
+            self.read_ids = {known: until for known, until in self.read_ids.items() if until >= now}
+            self.forget_at = now + wire.CLOCK_TOLERANCE_MS
         known_until = self.read_ids.get(request["id"])
         if request["type"] not in ("ORDER", "KILL"):
             until = request["valid_until"] + wire.CLOCK_TOLERANCE_MS
@@ -103,12 +106,15 @@ class Peer:
         if self.journal.killed_at is not None:
             refusal = _rejected(order_id, "disabled", "the kill switch is on")
             return self._settle(order_id, key, order, "REJECTED", refusal)
-        self.journal.append({"record": "begin", "id": order_id, "key": key, "order": order})
+        if not getattr(self.book, "is_the_journal", False):
+            # Once it is given to a broker elsewhere, a crash must not hide that; the result then belongs to this record's key.
+            self.journal.append({"record": "begin", "id": order_id, "key": key, "order": order})
+            key = None
         try:
-            kind, payload = self.book.execute(order_id, key, order, now)
+            kind, payload = self.book.execute(order_id, request["idempotency_key"], order, now)
         except broker.Rejected as rejected:
             kind, payload = "REJECTED", _rejected(order_id, rejected.code, rejected.message)
-        return self._settle(order_id, None, order, kind, payload, request["valid_until"])
+        return self._settle(order_id, key, order, kind, payload, request["valid_until"])
 
     def _settle(self, order_id, key, order, kind, payload, valid_until=None):
         """Writes the verdict down, books it, and gives it back as the answer."""

@@ -140,6 +140,50 @@ def _process(key):
             server.kill()
 
 
+class _Crash(BaseException):
+    pass
+
+
+class _Elsewhere(broker.Book):
+    """A broker that is not the journal, and a peer that ends while it executes."""
+
+    is_the_journal = False
+    journal = None
+
+    def execute(self, order_id, key, order, now):
+        with open(self.journal, encoding="utf-8") as file:
+            _check("broker elsewhere, written before", [json.loads(line)["record"] for line in file], ["begin"])
+        raise _Crash
+
+    def find(self, order_id):
+        _, payload = broker.Book().execute(order_id, "k-1", self.order, 0)
+        return "FILLED", payload
+
+
+def _elsewhere(key):
+    """An order is on the disk before a broker elsewhere sees it, and after a crash that broker is asked what became of it."""
+    _Elsewhere.order = order = {"account": broker.ACCOUNT, "symbol": "EURUSD", "side": "BUY", "volume": "0.10", "worst_price": None, "magic": 1}
+    with tempfile.TemporaryDirectory() as folder:
+        _Elsewhere.journal = os.path.join(folder, "journal")
+
+        def frame(kind, request_id, payload):
+            body = {"version": 1, "type": kind, "id": request_id, "idempotency_key": "k-1", "sent_at": 0, "valid_until": 9}
+            return wire.sign({**body, "payload": payload}, key)
+
+        server = peer.Peer(key, Journal(_Elsewhere.journal), _Elsewhere(), 0)
+        try:
+            server.handle(frame("ORDER", "o-1", order), 0)
+            raise AssertionError("broker elsewhere: it was never asked")
+        except _Crash:
+            server.journal._file.close()
+        server = peer.Peer(key, Journal(_Elsewhere.journal), _Elsewhere(), 0)
+        for number, (kind, payload) in enumerate((("STATUS", {"order_id": "o-1"}), ("ORDER", order))):
+            reply = wire.read_reply(server.handle(frame(kind, f"m-{number}", payload), 0), key)
+            _check(f"broker elsewhere, {kind}", (reply["type"], reply["payload"]["order_id"]), ("FILLED", "o-1"))
+        _check("broker elsewhere, fills", len(server.book.fills), 1)
+        server.journal._file.close()
+
+
 def run():
     with open(VECTORS, encoding="utf-8") as file:
         vectors = json.load(file)
@@ -157,10 +201,11 @@ def run():
             return 1
         counts.append(f"{len(vectors[section])} {section}")
     try:
+        _elsewhere(key)
         _process(key)
     except Exception as error:
-        sys.stderr.write(f"FAIL process: {error!r}\n")
+        sys.stderr.write(f"FAIL {error!r}\n")
         return 1
-    counts.append("1 process")
+    counts.append("1 broker elsewhere, 1 process")
     sys.stdout.write("PASS " + ", ".join(counts) + "\n")
     return 0

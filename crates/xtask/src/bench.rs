@@ -10,6 +10,7 @@ use crate::{tools, workspace};
 /// # Errors
 /// When Python's `prometheus_client` cannot be had (nothing to compare with) or a part does not run.
 pub fn run() -> Result<()> {
+    tools::require_cpp()?;
     for sentence in tools::install() {
         println!("{sentence}");
     }

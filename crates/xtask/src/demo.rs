@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::child::{Running, eventually, free_port};
 use crate::scrape::{Scrape, get, scrape};
 use crate::terminal::{OutputError, say};
-use crate::workspace;
+use crate::{tools, workspace};
 
 /// When the demo ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,7 @@ pub enum Programs {
 }
 
 fn build() -> Result<()> {
+    tools::require_cpp()?;
     headline("building (the first time takes some minutes)")?;
     workspace::run(&mut workspace::cargo(&[
         "build",

@@ -31,8 +31,9 @@ struct Counts {
 /// Runs all stages.
 ///
 /// # Errors
-/// When a stage failed, after all of them have run.
+/// When there is no C++ compiler to build with, or when a stage failed, after all of them have run.
 pub fn run(length: Length) -> Result<()> {
+    tools::require_cpp()?;
     let skips = workspace::tool_dir().join("skips");
     fs::create_dir_all(workspace::tool_dir())
         .with_context(|| format!("creating {}", workspace::tool_dir().display()))?;

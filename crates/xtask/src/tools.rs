@@ -102,6 +102,31 @@ pub fn gunicorn_python() -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
+/// Makes sure of a C++ compiler, which the sentinel's ZeroMQ is built with: without one a build ends minutes later, in a page of messages.
+///
+/// # Errors
+/// There is none, and it cannot be installed; or `CXX` names one that does not run.
+pub fn require_cpp() -> Result<()> {
+    let works = |compiler: &OsStr| quiet(Command::new(compiler).arg("--version"));
+    if let Some(named) = std::env::var_os("CXX") {
+        // It may be a wrapper and what it wraps.
+        let program = named.to_str().and_then(|words| words.split_whitespace().next());
+        if works(program.map_or(named.as_os_str(), OsStr::new)) {
+            return Ok(());
+        }
+        bail!("CXX: {} does not run, a C++ compiler is needed to build the sentinel's ZeroMQ", named.display());
+    }
+    if works("c++".as_ref()) {
+        return Ok(());
+    }
+    let installed = apt_install(&["g++"]);
+    if works("c++".as_ref()) {
+        return Ok(());
+    }
+    let why = installed.map_or_else(|error| format!("{error:#}"), |()| "it does not run".to_owned());
+    bail!("no C++ compiler (c++), which is needed to build the sentinel's ZeroMQ, and none could be installed: {why}")
+}
+
 fn install_python() -> Result<()> {
     install_venv("venv", &[PROMETHEUS_CLIENT])
 }
