@@ -110,11 +110,16 @@ pub fn require_cpp() -> Result<()> {
     let works = |compiler: &OsStr| quiet(Command::new(compiler).arg("--version"));
     if let Some(named) = std::env::var_os("CXX") {
         // It may be a wrapper and what it wraps.
-        let program = named.to_str().and_then(|words| words.split_whitespace().next());
+        let program = named
+            .to_str()
+            .and_then(|words| words.split_whitespace().next());
         if works(program.map_or(named.as_os_str(), OsStr::new)) {
             return Ok(());
         }
-        bail!("CXX: {} does not run, a C++ compiler is needed to build the sentinel's ZeroMQ", named.display());
+        bail!(
+            "CXX: {} does not run, a C++ compiler is needed to build the sentinel's ZeroMQ",
+            named.display()
+        );
     }
     if works("c++".as_ref()) {
         return Ok(());
@@ -123,8 +128,13 @@ pub fn require_cpp() -> Result<()> {
     if works("c++".as_ref()) {
         return Ok(());
     }
-    let why = installed.map_or_else(|error| format!("{error:#}"), |()| "it does not run".to_owned());
-    bail!("no C++ compiler (c++), which is needed to build the sentinel's ZeroMQ, and none could be installed: {why}")
+    let why = installed.map_or_else(
+        |error| format!("{error:#}"),
+        |()| "it does not run".to_owned(),
+    );
+    bail!(
+        "no C++ compiler (c++), which is needed to build the sentinel's ZeroMQ, and none could be installed: {why}"
+    )
 }
 
 fn install_python() -> Result<()> {

@@ -45,6 +45,31 @@ fn a_standard_error_that_cannot_be_written_is_no_panic() {
     assert_eq!(status.code(), Some(2));
 }
 
+#[test]
+fn a_machine_without_a_cpp_compiler_is_told_in_one_sentence_before_anything_is_built() {
+    let nothing = tempfile::tempdir().unwrap();
+    for (variable, value) in [
+        ("CXX", Path::new("/no/such/compiler")),
+        ("PATH", nothing.path()),
+    ] {
+        for words in [&["demo", "--once"][..], &["test"], &["bench"]] {
+            let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+                .args(words)
+                .env_remove("CXX")
+                .env(variable, value)
+                .output()
+                .unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+            assert!(
+                said.contains("C++ compiler") && said.lines().count() == 1,
+                "{words:?}: {said}"
+            );
+            assert!(output.stdout.is_empty(), "{words:?}");
+        }
+    }
+}
+
 /// In the state file of a process: not there at all, or a zombie that nobody has reaped yet.
 fn has_ended(pid: i32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {

@@ -266,15 +266,15 @@ fn a_reply_that_is_too_large_ends_the_connection_and_the_next_message_gets_its_a
 }
 
 /// A port that greets whoever connects and then only listens.
-struct Port {
-    port: u16,
+pub(crate) struct Port {
+    pub(crate) port: u16,
     got: Arc<Mutex<Vec<u8>>>,
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Port {
-    fn greeting(greeting: &'static [u8]) -> Port {
+    pub(crate) fn greeting(greeting: &'static [u8]) -> Port {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -307,7 +307,7 @@ impl Port {
         }
     }
 
-    fn has_got(&self, word: &[u8]) -> bool {
+    pub(crate) fn has_got(&self, word: &[u8]) -> bool {
         let got = self.got.lock().unwrap();
         got.windows(word.len()).any(|part| part == word)
     }

@@ -14,6 +14,7 @@ use sentinel::gateway::link::{
 use sentinel::gateway::protocol::{Code, ReplyBody, RequestBody, Text};
 use sentinel::stop::Stop;
 
+use crate::liars::Port;
 use crate::site::{
     LONG, SECRET, SHORT, Site, answer, answered, ask, eventually, free_port, heard, link, now_ms,
     order, question, settings,
@@ -232,6 +233,21 @@ fn a_peer_that_comes_after_the_link_is_found() {
     heard(&link, None);
     answer(&mut link, &mut ids, &RequestBody::Account);
     assert_eq!(site.ledger().1, Vec::<String>::new());
+}
+
+/// libzmq never connects a socket again whose peer broke its protocol.
+#[test]
+fn a_gateway_is_found_on_a_port_that_belonged_to_somebody_who_broke_the_protocol_of_the_socket() {
+    let test = "a_gateway_is_found_on_a_port_that_belonged_to_somebody_who_broke_the_protocol_of_the_socket";
+    let stranger = Port::greeting(&[0xff; 64]);
+    let Some(mut site) = Site::absent(test, "127.0.0.1", stranger.port) else {
+        return;
+    };
+    let link = site.link();
+    eventually("a greeting", || stranger.has_got(&[0xff]).then_some(()));
+    drop(stranger);
+    site.run();
+    heard(&link, None);
 }
 
 /// What was logged by anybody in this process.
