@@ -8,6 +8,7 @@
 pub mod bench;
 pub mod child;
 pub mod demo;
+pub mod rules;
 pub mod scrape;
 pub mod sockets;
 pub mod terminal;
