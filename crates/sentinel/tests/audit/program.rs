@@ -103,7 +103,7 @@ fn what_is_no_audit_is_said_in_a_sentence_with_status_1() {
     let path = |name: &str| directory.path().join(name);
     fs::write(path("empty.jsonl"), "").unwrap();
     fs::write(path("garbage.jsonl"), "hello\n\u{1b}[31mworld\u{7}\n").unwrap();
-    let binary: Vec<u8> = (0..60_000_u32).map(|i| (i * i >> 7) as u8).collect();
+    let binary: Vec<u8> = (0..60_000_u32).map(|i| ((i * i) >> 7) as u8).collect();
     fs::write(path("binary"), binary).unwrap();
     fs::create_dir(path("nothing")).unwrap();
     for (name, sentence) in [

@@ -180,6 +180,7 @@ fn a_file_that_cannot_be_read_or_is_far_too_long_is_refused() {
         matches!(&cut, Err(EmbeddedModelError::Malformed { .. })),
         "{cut:?}"
     );
-    std::fs::write(&path, shipped().to_string()).expect("written");
+    let text = include_str!("../../../model/softmax-eurusd-1h.json");
+    std::fs::write(&path, text).expect("written");
     assert_eq!(read(&path).expect("a model"), EmbeddedModel::shipped());
 }
