@@ -192,6 +192,15 @@ pub enum HaltReason {
 }
 
 impl HaltReason {
+    /// All of them.
+    pub const ALL: [HaltReason; 5] = [
+        HaltReason::KillSwitch,
+        HaltReason::DailyLoss,
+        HaltReason::LogDamaged,
+        HaltReason::PositionMismatch,
+        HaltReason::Operator,
+    ];
+
     /// The spelling in logs and on disk.
     pub const fn as_str(self) -> &'static str {
         match self {
