@@ -44,6 +44,7 @@ pub(crate) fn serve(
         metrics: Arc::new(move |request| scrape(writer, request)),
         ready: Arc::new(|| Ok(())),
         health: None,
+        pages: None,
     };
     let server =
         spawn(listeners, endpoint, Limits::default()).map_err(|source| ServeError::Spawn {

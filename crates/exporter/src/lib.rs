@@ -28,7 +28,7 @@
 //! };
 //!
 //! let listeners = http::bind(&["127.0.0.1:0".parse()?])?;
-//! let endpoint = Endpoint { site: Site::default(), metrics: Arc::new(metrics), ready: Arc::new(|| Ok(())), health: None };
+//! let endpoint = Endpoint { site: Site::default(), metrics: Arc::new(metrics), ready: Arc::new(|| Ok(())), health: None, pages: None };
 //! let server = http::spawn(listeners, endpoint, Limits::default())?;
 //!
 //! let mut client = std::net::TcpStream::connect(server.addresses()[0])?;

@@ -160,6 +160,7 @@ impl Running {
             metrics: Arc::new(move |request| for_metrics.scrape(request)),
             ready: Arc::new(move || for_ready.ready()),
             health: None,
+            pages: None,
         };
         let limits = Limits {
             max_requests: settings.max_requests,

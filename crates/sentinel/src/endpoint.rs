@@ -107,6 +107,7 @@ impl Serving {
                 None => Err("no cycle has completed yet".to_owned()),
             }),
             health: Some(Arc::new(move || answer(&health))),
+            pages: None,
         };
         let limits = Limits {
             max_requests: LIMITS.0,

@@ -102,6 +102,66 @@ pub struct Endpoint {
     pub ready: Arc<ReadyFn>,
     /// Answers `/health` with JSON; without it there is no such path.
     pub health: Option<Arc<HealthFn>>,
+    /// Paths of the program's own, beyond those that every exporter has.
+    pub pages: Option<Pages>,
+}
+
+/// Paths of a program's own. The server keeps bounds and deadlines; what a path means is the program's.
+#[derive(Clone)]
+pub struct Pages {
+    /// Whether a path is the program's; asked before the server's own paths. Must be quick.
+    pub owns: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Answers a request of such a path, any method. May block: it runs on a thread of its own.
+    pub answer: Arc<dyn Fn(PageRequest) -> PageResponse + Send + Sync>,
+    /// Longest body that is read, in bytes. Up to `requests_max` of them are in memory at once.
+    pub body_max_bytes: usize,
+    /// Requests read and answered at once; further ones wait, for as long as a request may take to arrive. At least 1.
+    pub requests_max: usize,
+}
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pages")
+            .field("body_max_bytes", &self.body_max_bytes)
+            .field("requests_max", &self.requests_max)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request of a program's own path; it has arrived as a whole.
+#[derive(Debug, Clone)]
+pub struct PageRequest {
+    /// `GET`, `POST`.
+    pub method: String,
+    /// The path as it was sent, percent signs and all.
+    pub path: String,
+    /// Names in lower case, and values that are text.
+    pub headers: Vec<(String, String)>,
+    /// The body, empty where there is none; nothing where it is longer than [`Pages::body_max_bytes`].
+    pub body: Option<Bytes>,
+}
+
+impl PageRequest {
+    /// The first header of that name, in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        headers
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// What a program's own path is answered with.
+#[derive(Debug, Clone)]
+pub struct PageResponse {
+    /// The status code.
+    pub status: u16,
+    /// The exact Content-Type.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Bytes,
+    /// Further headers; a value that is no header text is left out.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl fmt::Debug for Endpoint {

@@ -13,13 +13,17 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
 use tracing::error;
 
 use super::connections::{Connections, Place};
-use super::{Endpoint, HealthResponse, Limits, ScrapeRequest, ScrapeResponse, landing, query};
+use super::{
+    Endpoint, HealthResponse, Limits, PageRequest, Pages, ScrapeRequest, ScrapeResponse, landing,
+    query,
+};
 
 /// A request's body is read and ignored up to here, so that the connection can be kept; nothing here takes a longer one.
 const REQUEST_BODY_MAX_BYTES: u64 = 64 << 10;
@@ -36,6 +40,7 @@ pub(super) struct Routes {
     landing_page: Bytes,
     max_requests: usize,
     scrapes: Option<Arc<Semaphore>>,
+    pages: Option<(Pages, Arc<Semaphore>)>,
 }
 
 impl Routes {
@@ -46,6 +51,11 @@ impl Routes {
     ) -> Arc<Routes> {
         let scrapes =
             (limits.max_requests > 0).then(|| Arc::new(Semaphore::new(limits.max_requests)));
+        let with_bound = |pages: Pages| {
+            let bound = Arc::new(Semaphore::new(pages.requests_max.max(1)));
+            (pages, bound)
+        };
+        let pages = endpoint.pages.clone().map(with_bound);
         let landing_page = Bytes::from(landing::page(&endpoint.site));
         Arc::new(Routes {
             endpoint,
@@ -53,6 +63,7 @@ impl Routes {
             landing_page,
             max_requests: limits.max_requests,
             scrapes,
+            pages,
         })
     }
 
@@ -63,13 +74,72 @@ impl Routes {
         place: Arc<Place>,
     ) -> Result<Response<Full<Bytes>>, Infallible> {
         let (head, body) = request.into_parts();
-        let complete = read_body(body, &place).await;
+        if let Some((pages, bound)) = &self.pages
+            && (pages.owns)(head.uri.path())
+        {
+            return Ok(self.page(pages, bound, head, body, &place).await);
+        }
+        let complete = read_body(body, &place, REQUEST_BODY_MAX_BYTES, None).await == Read::Whole;
         place.serving();
         let reply = self.route(&head.method, &head.uri).await;
         let close = !complete || self.connections.is_draining();
         place.writing(&reply.body);
         // hyper sends the head alone where the request was HEAD.
         Ok(reply.into_response(close))
+    }
+
+    /// A path of the program's own. The permit is taken before the body is read, so that the memory for bodies is bounded.
+    async fn page(
+        &self,
+        pages: &Pages,
+        bound: &Arc<Semaphore>,
+        head: Parts,
+        body: Incoming,
+        place: &Place,
+    ) -> Response<Full<Bytes>> {
+        // The semaphore is never closed; were it, an answer without a bound beats none.
+        let permit = Arc::clone(bound).acquire_owned().await.ok();
+        let mut bytes = Vec::new();
+        let max = pages.body_max_bytes as u64;
+        let read = read_body(body, place, max, Some(&mut bytes)).await;
+        place.serving();
+        if read == Read::BrokenOff {
+            let reply = Reply::plain(StatusCode::BAD_REQUEST, "the body broke off\n");
+            place.writing(&reply.body);
+            return reply.into_response(true);
+        }
+        let headers = head.headers.iter().filter_map(|(name, value)| {
+            let value = value.to_str().ok()?;
+            Some((name.as_str().to_owned(), value.to_owned()))
+        });
+        let request = PageRequest {
+            method: head.method.as_str().to_owned(),
+            path: head.uri.path().to_owned(),
+            headers: headers.collect(),
+            body: (read == Read::Whole).then(|| Bytes::from(bytes)),
+        };
+        let answer = Arc::clone(&pages.answer);
+        let answered = spawn_blocking(move || {
+            let _permit = permit;
+            answer(request)
+        });
+        let reply = match answered.await {
+            Ok(page) => {
+                let status =
+                    StatusCode::from_u16(page.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                let mut reply = Reply::new(status, page.content_type, page.body);
+                for (name, value) in page.headers {
+                    if let Ok(value) = HeaderValue::from_str(&value) {
+                        reply.headers.insert(HeaderName::from_static(name), value);
+                    }
+                }
+                reply
+            }
+            Err(error) => failed("page", error),
+        };
+        let close = read != Read::Whole || self.connections.is_draining();
+        place.writing(&reply.body);
+        reply.into_response(close)
     }
 
     async fn route(&self, method: &Method, uri: &Uri) -> Reply {
@@ -205,25 +275,46 @@ fn one_line(text: &str) -> String {
     text.replace(|c: char| c.is_control(), " ")
 }
 
-/// Read and ignore a request's body; whether all of it came.
-async fn read_body(body: Incoming, place: &Place) -> bool {
+/// How the reading of a body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    Whole,
+    TooLong,
+    BrokenOff,
+}
+
+/// Read a request's body of at most `max` bytes, and keep it if it has somewhere to go.
+async fn read_body(
+    body: Incoming,
+    place: &Place,
+    max: u64,
+    mut kept: Option<&mut Vec<u8>>,
+) -> Read {
     if body.is_end_stream() {
-        return true;
+        return Read::Whole;
     }
-    if body.size_hint().lower() > REQUEST_BODY_MAX_BYTES {
-        return false;
+    if body.size_hint().lower() > max {
+        return Read::TooLong;
     }
     place.reading_body();
     let mut body = pin!(body);
     let mut read_bytes = 0;
-    while read_bytes <= REQUEST_BODY_MAX_BYTES {
+    while read_bytes <= max {
         match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-            None => return true,
-            Some(Err(_)) => return false,
-            Some(Ok(frame)) => read_bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+            None => return Read::Whole,
+            Some(Err(_)) => return Read::BrokenOff,
+            Some(Ok(frame)) => {
+                let Some(data) = frame.data_ref() else {
+                    continue;
+                };
+                read_bytes += data.len() as u64;
+                if let Some(kept) = &mut kept {
+                    kept.extend_from_slice(data);
+                }
+            }
         }
     }
-    false
+    Read::TooLong
 }
 
 /// An answer before it is HTTP.

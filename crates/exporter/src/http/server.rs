@@ -67,10 +67,14 @@ pub fn spawn(
     } else {
         limits.max_requests
     };
+    let page_threads = endpoint
+        .pages
+        .as_ref()
+        .map_or(0, |pages| pages.requests_max.max(1));
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .max_blocking_threads(scrape_threads + READY_THREADS)
+        .max_blocking_threads(scrape_threads + page_threads + READY_THREADS)
         .thread_name("metrics-scrape")
         .build()?;
     let addresses = listeners

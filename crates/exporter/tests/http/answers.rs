@@ -18,6 +18,7 @@ fn endpoint() -> Endpoint {
         metrics: Arc::new(|_| ScrapeResponse::text("up 1.0\n")),
         ready: Arc::new(|| Ok(())),
         health: None,
+        pages: None,
     }
 }
 
@@ -185,6 +186,7 @@ fn a_program_that_tells_its_health_answers_with_its_json_and_with_503_when_it_do
     let server = serve(
         Endpoint {
             health: Some(Arc::new(health)),
+            pages: None,
             ..endpoint()
         },
         Limits::default(),

@@ -26,6 +26,7 @@ pub(crate) fn server_with(
             metrics: Arc::new(metrics),
             ready: Arc::new(|| Ok(())),
             health: None,
+            pages: None,
         },
         limits,
     )
@@ -52,6 +53,7 @@ pub(crate) fn serve_on(listeners: Vec<TcpListener>) -> Server {
             metrics,
             ready: Arc::new(|| Ok(())),
             health: None,
+            pages: None,
         },
         Limits::default(),
     )

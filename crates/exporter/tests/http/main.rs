@@ -6,6 +6,7 @@ mod answers;
 mod binding;
 mod client;
 mod hostile;
+mod pages;
 mod requests;
 mod scrapes;
 #[path = "../shared/skip.rs"]

@@ -137,6 +137,7 @@ fn a_panic_answers_500_and_the_server_goes_on() {
         metrics: Arc::new(metrics),
         ready: Arc::new(|| panic!("on purpose, too")),
         health: None,
+        pages: None,
     };
     let server = serve(
         endpoint,
