@@ -1,13 +1,16 @@
-//! Stand-ins for the remotes of the sentinel: real HTTP servers on loopback that answer as EODHD and MLflow do, and misbehave on order.
+//! Stand-ins for the remotes of the sentinel and the alertbridge: real HTTP servers on loopback that answer as EODHD, MLflow and DingTalk
+//! do, and misbehave on order.
 //!
 //! Invariant: no part of the product depends on this; tests and the demo do. Every thread ends with the stand-in that started it.
 #![forbid(unsafe_code)]
 
+mod dingtalk;
 mod eodhd;
 mod fault;
 mod mlflow;
 mod server;
 
+pub use dingtalk::{Delivered, DingTalk, Robot};
 pub use eodhd::{Clock, Eodhd, PlainBar, Replay};
 pub use fault::{Fault, RowFault};
 pub use mlflow::{Mlflow, Predict};

@@ -227,8 +227,33 @@ fn converse(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
         Fault::Rows(fault) => Some(fault),
         _ => None,
     };
-    let answer = (shared.answering)(&request, rows);
+    let answer = match is_answered(&fault) {
+        true => (shared.answering)(&request, rows),
+        false => Answer {
+            status: 200,
+            content_type: "text/plain",
+            body: Vec::new(),
+        },
+    };
     misbehave(&mut stream, shared, fault, answer)
+}
+
+/// Whether a peer with this fault does what it was asked before it misbehaves. One that sends nothing of the right answer did not.
+fn is_answered(fault: &Fault) -> bool {
+    !matches!(
+        fault,
+        Fault::Hang
+            | Fault::Reset
+            | Fault::Close
+            | Fault::Garbage
+            | Fault::EndlessHead
+            | Fault::SlowHead(_)
+            | Fault::Empty
+            | Fault::Body(_)
+            | Fault::Status(_)
+            | Fault::RetryAfter(..)
+            | Fault::Redirect(_)
+    )
 }
 
 fn head(status: u16, content_type: &str, rest: &str) -> String {
