@@ -1,0 +1,97 @@
+//! What the bridge itself has to say, as a notification like any other. Must not touch: the queue, clocks.
+
+use jiff::Timestamp;
+
+use crate::payload::{Alert, Header, Labels, Notification, Status, fingerprint};
+
+/// The group of the dead-man's alert.
+pub const WATCHDOG_GROUP: &str = "alertbridge:watchdog";
+
+fn of(pairs: &[(&str, &str)]) -> Labels {
+    let pairs = pairs.iter();
+    pairs
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn notification(
+    group_key: &str,
+    labels: Labels,
+    annotations: Labels,
+    status: Status,
+    since: Option<Timestamp>,
+) -> Notification {
+    let now = Timestamp::now();
+    let alert = Alert {
+        status,
+        fingerprint: fingerprint(&labels),
+        starts_at: since.unwrap_or(now).to_string(),
+        ends_at: match status {
+            Status::Firing => "0001-01-01T00:00:00Z".to_owned(),
+            Status::Resolved => now.to_string(),
+        },
+        generator_url: String::new(),
+        labels: labels.clone(),
+        annotations: annotations.clone(),
+    };
+    Notification {
+        header: Header {
+            receiver: "alertbridge".to_owned(),
+            group_key: group_key.to_owned(),
+            group_labels: labels.clone(),
+            common_labels: labels,
+            common_annotations: annotations,
+            ..Header::default()
+        },
+        alerts: vec![alert],
+    }
+}
+
+fn watchdog_labels(alertname: &str) -> Labels {
+    of(&[
+        ("alertname", "AlertbridgeWatchdogMissing"),
+        ("severity", "critical"),
+        ("watchdog", alertname),
+    ])
+}
+
+/// Identity of the dead-man's alert.
+pub fn watchdog_fingerprint(alertname: &str) -> String {
+    fingerprint(&watchdog_labels(alertname))
+}
+
+/// The always-firing alert stays away since then, or came back.
+pub fn watchdog(alertname: &str, status: Status, since: Option<Timestamp>) -> Notification {
+    let summary = format!("{alertname} does not arrive any more: alerting is broken");
+    let annotations = of(&[
+        ("summary", &summary),
+        (
+            "description",
+            "Prometheus, its rules, Alertmanager or the way from there to this bridge does not work; other alerts may be missing too.",
+        ),
+        ("runbook_url", "/runbooks/AlertbridgeWatchdogMissing"),
+    ]);
+    notification(
+        WATCHDOG_GROUP,
+        watchdog_labels(alertname),
+        annotations,
+        status,
+        since,
+    )
+}
+
+/// A target refuses what it is sent, or takes it again.
+pub fn refused_target(name: &str, status: Status, text: &str) -> Notification {
+    let labels = of(&[
+        ("alertname", "AlertbridgeTargetRefuses"),
+        ("severity", "critical"),
+        ("robot", name),
+    ]);
+    let summary = format!("{name} refuses messages; its alerts wait");
+    let annotations = of(&[
+        ("summary", &summary),
+        ("description", text),
+        ("runbook_url", "/runbooks/AlertbridgeTargetRefuses"),
+    ]);
+    notification("alertbridge:refused", labels, annotations, status, None)
+}
