@@ -17,7 +17,7 @@ use sentinel::stop::Stop;
 use crate::liars::Port;
 use crate::site::{
     LONG, SECRET, SHORT, Site, answer, answered, ask, eventually, free_port, heard, link, now_ms,
-    order, question, settings,
+    order, question, settings, skip,
 };
 
 #[test]
@@ -28,7 +28,7 @@ fn an_order_is_filled_and_everything_that_is_asked_afterwards_agrees() {
             return;
         };
         if host == "[::1]" && std::net::TcpListener::bind("[::1]:0").is_err() {
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: no IPv6 here");
+            skip(test, "no IPv6 here");
             return;
         }
         site.run();

@@ -38,16 +38,21 @@ pub(crate) fn python(test: &str) -> Option<PathBuf> {
     if found.is_none() {
         let why =
             "no Python with pyzmq (METRICSD_TEST_GATEWAY_PYTHON, target/xtask/gateway/bin/python)";
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
-        if let Some(path) = std::env::var_os("METRICSD_TEST_SKIPS") {
-            let file = std::fs::File::options()
-                .append(true)
-                .create(true)
-                .open(path);
-            let _ = file.and_then(|mut file| writeln!(file, "{test}: {why}"));
-        }
+        skip(test, why);
     }
     found
+}
+
+/// Says that a test is skipped, and leaves a line for the closing counts.
+pub(crate) fn skip(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
+    if let Some(path) = std::env::var_os("METRICSD_TEST_SKIPS") {
+        let file = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(path);
+        let _ = file.and_then(|mut file| writeln!(file, "{test}: {why}"));
+    }
 }
 
 /// Waits until something is there.

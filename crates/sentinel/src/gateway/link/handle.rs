@@ -18,6 +18,8 @@ use crate::gateway::protocol::Key;
 use crate::pulse::BEAT;
 use crate::stop::Stop;
 
+/// Nobody waits longer for a reply.
+const BUDGET_MAX: Duration = Duration::from_secs(3_600);
 /// What the link's thread may be late.
 const MARGIN: Duration = Duration::from_millis(250);
 /// How long the end of the link waits for its thread, which closes the socket; then it is left to itself.
@@ -32,9 +34,9 @@ pub struct LinkSettings {
     pub port: u16,
     /// The shared secret.
     pub key: Key,
-    /// From one heartbeat to the next, while no exchange is under way.
+    /// From one heartbeat to the next, while no exchange is under way; at most an hour.
     pub heartbeat_every: Duration,
-    /// The budget of a heartbeat's reply.
+    /// The budget of a heartbeat's reply; at most an hour.
     pub timeout: Duration,
 }
 
@@ -120,6 +122,11 @@ impl Link {
         let (wake, woken) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         woken.set_nonblocking(true)?;
+        let settings = LinkSettings {
+            heartbeat_every: settings.heartbeat_every.min(BUDGET_MAX),
+            timeout: settings.timeout.min(BUDGET_MAX),
+            ..settings
+        };
         let dealer = Dealer::open(&endpoint).map_err(|source| LinkError::Socket {
             endpoint: endpoint.url,
             source,
@@ -165,6 +172,8 @@ impl Gateway for Link {
         if self.stop.is_requested() {
             return Exchange::NotSent(NotSent::Closed);
         }
+        // Whatever is asked for, it can be added to an instant.
+        let budget = budget.min(BUDGET_MAX);
         let begun = Instant::now();
         {
             let mut desk = lock(&self.desk);

@@ -7,7 +7,7 @@
 //! [`Link`] is what the loop holds: it hands a message to a thread of its own and waits as the loop waits for any remote, so that a signal
 //! ends the wait at once and signs of life go on. That thread owns the socket; between exchanges it sends heartbeats.
 //!
-//! What libzmq does, each shown by a test of `tests/link_libzmq.rs`, and what follows:
+//! What libzmq does, each shown by a test of `tests/gateway_link`, and what follows:
 //!
 //! - With IMMEDIATE a message is only taken while a peer is connected *and* has shaken hands. What is refused is nowhere in the library:
 //!   that, and only that, is `NotSent`.
@@ -126,7 +126,8 @@ pub enum Distrust {
 
 /// The gateway as the trading path meets it: the link, or what a test makes up.
 pub trait Gateway {
-    /// Sends a message once and waits for its reply. `budget` is real time whatever clock drives the program: a socket knows no other.
+    /// Sends a message once and waits for its reply. `budget`, at most an hour, is real time whatever clock drives the program: a socket knows
+    /// no other.
     fn exchange(&mut self, ask: Ask, budget: Duration) -> Exchange;
     /// How the link is, at once.
     fn state(&self) -> LinkState;
