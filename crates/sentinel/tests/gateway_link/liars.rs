@@ -22,15 +22,17 @@ use crate::site::{LONG, SECRET, SHORT, answered, eventually, key, order, questio
 type Frames = Vec<Vec<u8>>;
 
 /// A ROUTER whose answers to a message are what a function says, in order; and how often it got each id.
-struct Liar {
-    port: u16,
+pub(crate) struct Liar {
+    pub(crate) port: u16,
     got: Arc<Mutex<BTreeMap<String, u32>>>,
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Liar {
-    fn start(mut answers: impl FnMut(&Request, &[u8]) -> Vec<Frames> + Send + 'static) -> Liar {
+    pub(crate) fn start(
+        mut answers: impl FnMut(&Request, &[u8]) -> Vec<Frames> + Send + 'static,
+    ) -> Liar {
         let router = zmq::Context::new().socket(zmq::ROUTER).unwrap();
         router.set_linger(0).unwrap();
         router.set_rcvtimeo(20).unwrap();
@@ -62,6 +64,11 @@ impl Liar {
             end,
             thread: Some(thread),
         }
+    }
+
+    /// Whether a message with such an id came.
+    pub(crate) fn has_got(&self, is_it: impl Fn(&str) -> bool) -> bool {
+        self.got.lock().unwrap().keys().any(|id| is_it(id))
     }
 
     /// A link without heartbeats, which would be lied to as well.
@@ -102,15 +109,19 @@ fn truth(request: &Request, bytes: &[u8]) -> Reply {
         leverage: 100,
         as_of: request.sent_at,
     };
+    reply(request, bytes, ReplyBody::Account(account))
+}
+
+pub(crate) fn reply(request: &Request, bytes: &[u8], body: ReplyBody) -> Reply {
     Reply {
         id: Some(request.id.clone()),
         request_sha256: sha256_hex(bytes),
         sent_at: request.sent_at,
-        body: ReplyBody::Account(account),
+        body,
     }
 }
 
-fn signed(reply: &Reply) -> Vec<u8> {
+pub(crate) fn signed(reply: &Reply) -> Vec<u8> {
     reply.encode(&key(SECRET)).unwrap()
 }
 

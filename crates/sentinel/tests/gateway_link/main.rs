@@ -2,6 +2,7 @@
 //! anything but the truth, ports that are no gateway; and what libzmq does with a message, on which the link is built.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends here")]
 
+mod daemon;
 mod liars;
 mod libzmq;
 mod reference;
