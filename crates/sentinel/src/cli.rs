@@ -54,7 +54,7 @@ pub struct Cli {
     #[arg(long, conflicts_with = "live")]
     pub dry_run: bool,
 
-    /// Send orders to the gateway. Needs [arm] account and confirm, gateway.secret_file and a contract size in the configuration file.
+    /// Send orders to the gateway. Needs arm.account and arm.confirm, gateway.secret_file and a contract size in the configuration file.
     #[arg(long)]
     pub live: bool,
 

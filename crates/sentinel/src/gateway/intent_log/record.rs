@@ -219,7 +219,7 @@ impl HaltReason {
 pub enum Record {
     /// All that the records before it lead to; the first record of a file.
     Snapshot {
-        /// The [`format`](super::format) of the records behind it.
+        /// Number of the records' format.
         #[serde(default = "format::first")]
         format: u32,
         /// The state.
