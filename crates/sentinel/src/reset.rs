@@ -4,7 +4,9 @@
 //! says it did is on disk. Must not touch: the gateway, the kill file, which is for whoever made it to remove.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -52,6 +54,16 @@ pub enum ResetError {
         /// What the system says.
         source: io::Error,
     },
+    /// What this would write the daemon could not read.
+    #[error("{}: the intent log belongs to user {owner}, and this is run by user {user}; run it as user {owner}", .path.display())]
+    OtherUser {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who runs this.
+        user: u32,
+    },
     /// The daemon runs.
     #[error("{}: the intent log belongs to a running daemon, which has to be stopped first", .path.display())]
     Locked {
@@ -95,11 +107,7 @@ pub fn run(settings: &StateSettings, attempt: &Path, now_ms: i64) -> Result<Stri
     let secret = ResetSecret::read(&secret_file.value)?;
     let attempt = read_attempt(attempt)?;
     let path = StateDirectory::at(&settings.dir.value, RunMode::Live).intents();
-    match path.try_exists() {
-        Ok(true) => {}
-        Ok(false) => return Err(ResetError::NoLog { path }),
-        Err(source) => return Err(ResetError::Look { path, source }),
-    }
+    check_owner(&path)?;
     if let Some(cause) = kill::look_at(&settings.kill_file.value) {
         let path = settings.kill_file.value.clone();
         return Err(ResetError::Killed { path, cause });
@@ -123,6 +131,24 @@ pub fn run(settings: &StateSettings, attempt: &Path, now_ms: i64) -> Result<Stri
         });
     }
     Ok(account(&before, &opened))
+}
+
+/// The directory has to be there and to be that of whoever runs this: root, too, would leave files that the daemon cannot read.
+fn check_owner(path: &Path) -> Result<(), ResetError> {
+    let path = path.to_owned();
+    let owner = match fs::metadata(&path) {
+        Ok(directory) => directory.uid(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(ResetError::NoLog { path });
+        }
+        Err(source) => return Err(ResetError::Look { path, source }),
+    };
+    let user = rustix::process::geteuid().as_raw();
+    if owner == user {
+        Ok(())
+    } else {
+        Err(ResetError::OtherUser { path, owner, user })
+    }
 }
 
 fn reason_of(state: &State) -> (&'static str, String) {

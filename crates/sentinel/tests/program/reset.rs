@@ -213,6 +213,26 @@ fn what_cannot_be_compared_is_said_and_nothing_is_made() {
 }
 
 #[test]
+fn another_user_than_the_daemons_changes_nothing() {
+    let world = World::halted();
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(world.intents(), Some(12_345), None).unwrap();
+    } else {
+        fs::rename(world.intents(), world.at("aside")).unwrap();
+        std::os::unix::fs::symlink("/usr", world.intents()).unwrap();
+    }
+    let files = fs::read_dir(world.intents()).unwrap().count();
+    let output = world.reset(SECRET);
+    assert_eq!(output.status.code(), Some(1));
+    let text = error(&output);
+    assert!(
+        text.contains("live/intents: the intent log belongs to user"),
+        "{text}"
+    );
+    assert_eq!(fs::read_dir(world.intents()).unwrap().count(), files);
+}
+
+#[test]
 fn a_log_that_cannot_be_written_stays_halted_and_says_why() {
     if rustix::process::geteuid().is_root() {
         // No permission keeps root out: the directory is a file instead.
