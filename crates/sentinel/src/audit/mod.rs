@@ -17,7 +17,7 @@ mod reader;
 mod record;
 pub mod replay;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod window;
 
 use std::fs::{self, DirBuilder, File};

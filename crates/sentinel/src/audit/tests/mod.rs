@@ -219,7 +219,7 @@ pub(super) fn outcome(index: i64) -> OutcomeLine {
 }
 
 /// A whole audit replayed, file by file.
-pub(super) fn replayed(disk: &Simulated) -> Report {
+pub(crate) fn replayed(disk: &Simulated) -> Report {
     let mut replay = Replay::new(EmbeddedModel::shipped());
     for name in files::in_order(disk.names()) {
         let bytes = disk.contents(&name);
@@ -309,4 +309,26 @@ fn what_could_not_be_read_back_is_not_written() {
     outcome.slippage_bps = Some(f64::INFINITY);
     assert!(audit.outcome(&outcome).is_err());
     assert_eq!(disk.contents(&disk.names()[0]), before);
+}
+
+#[test]
+fn digests_are_those_of_the_documented_bytes() {
+    let bar = Bar {
+        open_time: -1,
+        open: 1.5,
+        high: 2.0,
+        low: -0.0,
+        close: 5e-324,
+        volume: 1e300,
+    };
+    let features = features::Features::new(std::array::from_fn(|i| i as f64 / 7.0)).unwrap();
+    // Of `struct.pack(">q5d", ...)` and `struct.pack(">23d", ...)` in Python, by its hashlib.
+    assert_eq!(
+        Digest::of_bars(&[bar]).to_string(),
+        "bccb169ffda08e261a79d472e344a60f645e96e305f5ae82d551eb95c5fe6853"
+    );
+    assert_eq!(
+        Digest::of_features(&features).to_string(),
+        "7c0ef5e0b08bb420b68efec559b12c8c43a4c8f7980ba8660938ef61771b24f2"
+    );
 }

@@ -14,9 +14,9 @@ use metricsd_client::Registry;
 use rust_decimal::Decimal;
 
 use super::*;
-use crate::audit::{Audit, Configuration, Mode, Origin, Start};
+use crate::audit::{self, Audit, Configuration, Mode, Origin, Start};
 use crate::clock::Clock;
-use crate::features::BAR_COUNT;
+use crate::features::{self, BAR_COUNT};
 use crate::gateway::guards::{Arm, Settings};
 use crate::gateway::intent_log::IntentLog;
 use crate::gateway::intent_log::state::State;
@@ -184,7 +184,7 @@ impl World {
         };
         let candidate = Candidate {
             bars: &bars,
-            features: &Features::new([0.5; 23]).unwrap(),
+            features: &features::build(&bars).unwrap(),
             model: &Model::hub(&identity),
             bar,
             probabilities: Probabilities::new(wire).unwrap(),
@@ -234,6 +234,17 @@ impl World {
     }
 }
 
+impl Drop for World {
+    /// Whatever a test did: each decision comes out again as it is in the audit.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let report = audit::tests::replayed(&self.audit_disk);
+            assert_eq!(report.findings, []);
+            assert_eq!(report.reproduced, report.decisions);
+        }
+    }
+}
+
 #[allow(clippy::too_many_arguments, reason = "the parts of a world")]
 fn trader(
     clock: &Clock,
@@ -250,7 +261,7 @@ fn trader(
     assert_eq!(opened.damage, []);
     let start = Start {
         at_ms: millis(clock.now()),
-        version: "1".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: Mode::Live,
         configuration: Configuration {
             symbol: "EURUSD".to_owned(),
