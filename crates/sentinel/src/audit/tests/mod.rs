@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod differences;
+mod golden;
 mod random;
 
 use std::time::Duration;
