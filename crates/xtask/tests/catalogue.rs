@@ -1,5 +1,5 @@
 //! `docs/metrics.md` has a row for every family that the daemon and a session serve, with type, labels and help as they serve them, and
-//! for no other; `METRICSD_WRITE_DOCS=1` writes the rows anew. The part of the sentinel has its own test in that crate.
+//! for no other; `METRICSD_WRITE_DOCS=1` writes the rows anew. The parts of the sentinel and the alertbridge have tests of their own in these crates.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -65,13 +65,17 @@ fn the_page_of_metrics_is_what_the_programs_serve() -> Result<()> {
     let served = served_families(&get(port, "/metrics")?)?;
     let path = workspace::root().join("docs/metrics.md");
     let page = fs::read_to_string(&path)?;
-    let (before, generated) = page
-        .split_once("<!-- generated: sentinel -->")
-        .context("docs/metrics.md has no generated part")?;
-    let (_, after) = generated
-        .split_once("<!-- end -->")
-        .context("the generated part of docs/metrics.md has no end")?;
-    let of_others = format!("{before}{after}");
+    let mut of_others = page.clone();
+    for program in ["sentinel", "alertbridge"] {
+        let begin = format!("<!-- generated: {program} -->");
+        let (before, generated) = of_others
+            .split_once(&begin)
+            .with_context(|| format!("docs/metrics.md has no part of {program}"))?;
+        let (_, after) = generated
+            .split_once("<!-- end -->")
+            .with_context(|| format!("the part of {program} in docs/metrics.md has no end"))?;
+        of_others = format!("{before}{after}");
+    }
     let documented: BTreeMap<&str, &str> = of_others
         .lines()
         .filter_map(|line| Some((family_of_row(line)?, line)))

@@ -4,7 +4,7 @@
 //! of another one only when it is on disk as a whole. One process at a time: a lock on a file beside it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -170,6 +170,17 @@ impl Journal {
                 Err(error)
             }
         }
+    }
+
+    /// Whether the disk takes that many bytes more; none of them stays.
+    pub(super) fn probe(&mut self, len: u64) -> io::Result<()> {
+        self.repair()?;
+        self.is_torn = true;
+        // Zeros are no record: a crash in between leaves what looks like a write that was cut short.
+        let written = io::copy(&mut io::repeat(0).take(len), &mut self.file);
+        let written = written.and_then(|_| self.file.sync_data());
+        let repaired = self.repair();
+        written.and(repaired)
     }
 
     /// Puts these records in the place of all there are.

@@ -32,6 +32,9 @@ const REWRITE_MIN_BYTES: u64 = 1 << 20;
 /// How long the last state of an alert is kept.
 const KNOWN_FOR: Duration = Duration::from_secs(7 * 86_400);
 
+/// What a disk has to take before it counts as well again.
+const PROBE_MIN_BYTES: u64 = 4 << 10;
+
 /// Attempts that are remembered for each target: the most that any rate allows.
 const ATTEMPTS_MAX: usize = 32;
 
@@ -115,8 +118,8 @@ struct State {
     known: Known,
     next_id: u64,
     waiting_bytes: u64,
-    /// Why the last write failed.
-    trouble: Option<String>,
+    /// Why the last write failed, and the bytes that would not go.
+    trouble: Option<(String, u64)>,
     /// Moves with everything that a waiting thread may wait for.
     version: u64,
 }
@@ -212,7 +215,7 @@ impl Queue {
             });
         }
         if let Err(error) = state.journal.append(&record, true) {
-            self.failed(&mut state, JournalOp::Append, &error);
+            self.failed(&mut state, JournalOp::Append, &error, bytes);
             return Err(AcceptError::Disk(error));
         }
         self.works_again(&mut state);
@@ -242,7 +245,7 @@ impl Queue {
         };
         // A kill of the process loses nothing that was written, and a power cut takes longer than a rate's time.
         if let Err(error) = state.journal.append(&record, false) {
-            self.failed(&mut state, JournalOp::Append, &error);
+            self.failed(&mut state, JournalOp::Append, &error, 0);
         }
         state.replay(record);
     }
@@ -262,16 +265,16 @@ impl Queue {
             target: target.to_owned(),
             through,
         };
-        match state.journal.append(&record, true) {
-            Ok(()) => self.works_again(&mut state),
-            Err(error) => self.failed(&mut state, JournalOp::Append, &error),
+        // That so short a record goes says nothing about those that were refused.
+        if let Err(error) = state.journal.append(&record, true) {
+            self.failed(&mut state, JournalOp::Append, &error, 0);
         }
         state.replay(record);
         if state.journal.len() > REWRITE_MIN_BYTES + 2 * state.waiting_bytes {
             let records = state.snapshot();
             match state.journal.replace(&records) {
                 Ok(()) => {}
-                Err(error) => self.failed(&mut state, JournalOp::Rewrite, &error),
+                Err(error) => self.failed(&mut state, JournalOp::Rewrite, &error, 0),
             }
         }
         self.moved(state);
@@ -283,14 +286,14 @@ impl Queue {
     /// Why it cannot.
     pub fn ready(&self, max_bytes: u64) -> Result<(), String> {
         let mut state = self.lock();
-        if state.trouble.is_some() {
-            match state.journal.append(&Record::Probe, true) {
+        if let Some((_, bytes)) = state.trouble {
+            match state.journal.probe(bytes) {
                 Ok(()) => self.works_again(&mut state),
-                Err(error) => self.failed(&mut state, JournalOp::Append, &error),
+                Err(error) => self.failed(&mut state, JournalOp::Append, &error, bytes),
             }
         }
         match &state.trouble {
-            Some(trouble) => Err(format!("the queue cannot be written: {trouble}")),
+            Some((trouble, _)) => Err(format!("the queue cannot be written: {trouble}")),
             None if state.waiting_bytes >= max_bytes => Err(format!(
                 "the queue is full: {} bytes of alerts wait",
                 state.waiting_bytes
@@ -361,7 +364,7 @@ impl Queue {
             .record_queue_writable(state.trouble.is_none());
     }
 
-    fn failed(&self, state: &mut State, op: JournalOp, error: &io::Error) {
+    fn failed(&self, state: &mut State, op: JournalOp, error: &io::Error, bytes: u64) {
         self.0.telemetry.record_journal_error(op);
         // A file that cannot be rewritten can still be appended to.
         if op == JournalOp::Rewrite {
@@ -371,7 +374,11 @@ impl Queue {
         if state.trouble.is_none() {
             error!(%error, "the queue cannot be written: alerts are refused with 503, so that they come again, until it can");
         }
-        state.trouble = Some(error.to_string());
+        let bytes = state
+            .trouble
+            .take()
+            .map_or(bytes, |(_, other)| other.max(bytes));
+        state.trouble = Some((error.to_string(), bytes.max(PROBE_MIN_BYTES)));
         self.show(state);
     }
 
@@ -392,7 +399,6 @@ impl State {
     fn replay(&mut self, record: Record) {
         match record {
             Record::Begin { next_id, .. } => self.next_id = self.next_id.max(next_id),
-            Record::Probe => {}
             Record::Accepted {
                 at,
                 target,

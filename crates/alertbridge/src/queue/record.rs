@@ -35,8 +35,6 @@ pub(super) enum Record {
     Delivered { target: String, through: u64 },
     /// What was last taken in of each alert; only at the begin of a file.
     Known { alerts: Vec<KnownAlert> },
-    /// Nothing: whether the disk takes anything.
-    Probe,
 }
 
 /// What was last taken in of an alert.

@@ -1,0 +1,60 @@
+//! A disk that takes nothing more: refused with 503, not ready, and well again by itself.
+
+use std::process::Command;
+
+use crate::process::*;
+
+#[test]
+fn a_disk_without_room_is_503_and_not_ready_and_what_was_acknowledged_before_arrives() {
+    let robot = robot();
+    robot.set_fault(Some(stand_in::Fault::Status(500)));
+    let bridge = Bridge::start_limited(&format!("{}{QUICK}", target(&robot, "")), 24 << 10);
+    let mut acknowledged = Vec::new();
+    let refused = (0..1_000).find(|number| {
+        let name = format!("Full{number:03}");
+        match bridge.send(&one("firing", &name)) {
+            200 => {
+                acknowledged.push(name);
+                false
+            }
+            status => {
+                assert_eq!(status, 503);
+                true
+            }
+        }
+    });
+    let refused = refused.expect("the limit was never reached");
+    assert!(acknowledged.len() > 5);
+    let (status, reason) = get(bridge.port, "/-/ready");
+    assert_eq!(status, 503);
+    assert!(reason.contains("the queue cannot be written"), "{reason}");
+    assert_eq!(get(bridge.port, "/-/healthy").0, 200);
+    assert_eq!(bridge.metric("alertbridge_queue_writable "), 0.0);
+    assert!(
+        bridge.metric("alertbridge_notifications_received_total{result=\"disk_error\"}") >= 1.0
+    );
+    let pid = bridge.pid().to_string();
+    let lifted = Command::new("prlimit")
+        .args(["--pid", &pid, "--fsize=unlimited:unlimited"])
+        .status()
+        .unwrap();
+    assert!(lifted.success());
+    eventually("it to be ready again", || {
+        (get(bridge.port, "/-/ready").0 == 200).then_some(())
+    });
+    assert_eq!(
+        bridge.send(&one("firing", &format!("Full{refused:03}"))),
+        200
+    );
+    acknowledged.push(format!("Full{refused:03}"));
+    // The file holds whole records only: a kill now loses nothing.
+    let bridge = bridge.kill_and_restart();
+    robot.set_fault(None);
+    eventually("the queue to be empty", || {
+        (bridge.metric("alertbridge_queue_alerts ") == 0.0).then_some(())
+    });
+    let texts = texts(&robot).concat();
+    for name in acknowledged {
+        assert!(texts.contains(&name), "{name} is missing");
+    }
+}
