@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use tracing::{debug, error, info, warn};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Target};
 use crate::own_alert;
 use crate::payload::{Labels, Notification, Status};
 use crate::queue::{AcceptError, Accepted, Queue};
@@ -246,9 +246,10 @@ impl Bridge {
         }
     }
 
-    /// To be called often: says so when the always-firing alert has stayed away for too long.
-    pub fn look_after_watchdog(&self) {
+    /// To be called often: says so when the always-firing alert has stayed away for too long, and looks after the workers.
+    pub fn look_after(&self) {
         let config = self.config();
+        self.tend_workers();
         let (last_unix, missing_since, age) = {
             let watchdog = self.watchdog();
             (
@@ -285,14 +286,14 @@ impl Bridge {
             return true;
         };
         let notification = own_alert::watchdog(&dead_man.alertname, status, Some(since));
-        let told = dead_man.targets.iter().map(|target| {
-            let accepted = self.accept(config, target, notification.clone());
-            if let Err(error) = &accepted {
+        let mut is_told = true;
+        for target in &dead_man.targets {
+            if let Err(error) = self.accept(config, target, notification.clone()) {
                 warn!(target, %error, "the state of the always-firing alert could not be told; it is tried again");
+                is_told = false;
             }
-            accepted.is_ok()
-        });
-        told.fold(true, |all, one| all && one)
+        }
+        is_told
     }
 
     /// Reads the configuration anew and works with it, or says why not and goes on with the old one.
@@ -379,40 +380,69 @@ impl Bridge {
             worker.handle.end();
         }
         let mut before = std::mem::take(&mut *workers);
-        for (name, target) in &config.targets {
-            let previous = before.remove(name).map(|worker| worker.thread);
-            let handle = Arc::<Handle>::default();
-            let (bridge, its_config) = (self.clone(), Arc::clone(config));
-            let (its_target, its_handle) = (Arc::clone(target), Arc::clone(&handle));
-            let spawned = std::thread::Builder::new()
-                .name(format!("to {name}"))
-                .spawn(move || {
-                    if let Some(previous) = previous {
-                        // It ends after the message it is about to send; a panic of it is over with it.
-                        let _ = previous.join();
-                    }
-                    Worker::new(bridge, its_config, its_target, its_handle).run();
-                });
-            match spawned {
-                Ok(thread) => {
-                    let kind = target.kind.label();
-                    workers.insert(
-                        name.clone(),
-                        Running {
-                            handle,
-                            kind,
-                            thread,
-                        },
-                    );
-                }
-                Err(error) => {
-                    error!(target = name, %error, "no thread for a target; its alerts wait until the next reload")
-                }
+        for target in config.targets.values() {
+            let previous = before.remove(&target.name).map(|worker| worker.thread);
+            if let Some(running) = self.start_worker(config, target, previous) {
+                workers.insert(target.name.clone(), running);
             }
         }
         drop(workers);
         self.0.queue.wake();
         self.show_refused();
+    }
+
+    fn start_worker(
+        &self,
+        config: &Arc<Config>,
+        target: &Arc<Target>,
+        previous: Option<JoinHandle<()>>,
+    ) -> Option<Running> {
+        let handle = Arc::<Handle>::default();
+        let (bridge, its_config) = (self.clone(), Arc::clone(config));
+        let (its_target, its_handle) = (Arc::clone(target), Arc::clone(&handle));
+        let spawned = std::thread::Builder::new()
+            .name(format!("to {}", target.name))
+            .spawn(move || {
+                if let Some(previous) = previous {
+                    // It ends after the message it is about to send; a panic of it is over with it.
+                    let _ = previous.join();
+                }
+                Worker::new(bridge, its_config, its_target, its_handle).run();
+            });
+        match spawned {
+            Ok(thread) => Some(Running {
+                handle,
+                kind: target.kind.label(),
+                thread,
+            }),
+            Err(error) => {
+                error!(target = target.name, %error, "no thread for a target; its alerts wait, it is tried again");
+                None
+            }
+        }
+    }
+
+    /// Starts workers that are not there: one that ended by a fault of this program must not keep alerts for ever.
+    fn tend_workers(&self) {
+        let mut workers = self.workers();
+        // Asked for while the workers are held: a reload puts its configuration in force before it takes them.
+        let config = &self.config();
+        for target in config.targets.values() {
+            if workers
+                .get(&target.name)
+                .is_some_and(|running| !running.thread.is_finished())
+            {
+                continue;
+            }
+            error!(
+                target = target.name,
+                "a target's thread ended; it is started again"
+            );
+            let previous = workers.remove(&target.name).map(|running| running.thread);
+            if let Some(running) = self.start_worker(config, target, previous) {
+                workers.insert(target.name.clone(), running);
+            }
+        }
     }
 
     fn orphans(&self, config: &Config) -> Vec<(String, usize)> {

@@ -19,7 +19,7 @@ use crate::silence::{KeyError, Signer};
 use crate::stop::Stop;
 use crate::telemetry::Telemetry;
 
-/// How often the always-firing alert is looked after.
+/// How often the always-firing alert and the workers are looked after.
 const BEAT: Duration = Duration::from_millis(500);
 
 /// Why the bridge does not start: exit status 1.
@@ -62,7 +62,7 @@ pub fn run(config: Config, load: Box<Load>, stop: &Stop) -> Result<(), StartErro
             // What is wrong with a new configuration is in the log; the old one stays.
             let _ = bridge.reload();
         }
-        bridge.look_after_watchdog();
+        bridge.look_after();
         if has_watchdog {
             notify(&[NotifyState::Watchdog]);
         }

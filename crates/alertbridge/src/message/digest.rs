@@ -1,8 +1,9 @@
 //! Many alerts in one message: counted by name and listed, none left out that the message stands for.
 //!
-//! Invariant: what does not fit is not in the message, and waits for the next one. Two alerts of one name can be told apart.
+//! Invariant: what does not fit is not in the message, and waits for the next one. Two alerts of one name can be told apart. An alert that
+//! changed several times stands where it ended, with the number of its changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::payload::Status;
 use crate::queue::Waiting;
@@ -58,17 +59,21 @@ pub(super) fn digest(
     let at = mention_text(&message.mention);
     let room = room_for_text(target, &message, level).saturating_sub(json_len(&at));
     let room = room.saturating_sub(RESERVED_BYTES);
-    let mut groups: BTreeMap<Group<'_>, Vec<String>> = BTreeMap::new();
+    let mut listed = Listed::default();
     let mut used = 0;
     for one in waiting {
         let group = group_of(one);
         let names = distinguishing.get(&group);
         let mut item = item(context, one, names);
-        let head = match groups.contains_key(&group) {
+        let head = match listed.groups.contains_key(&group) {
             true => 0,
             false => json_len(&head(context, group, total)) + SEPARATOR_LEN,
         };
-        let length = json_len(&item) + SEPARATOR_LEN;
+        let changes = match listed.places.contains_key(one.alert.fingerprint.as_str()) {
+            true => CHANGES_LEN,
+            false => 0,
+        };
+        let length = json_len(&item) + ", ".len() + changes;
         if used + head + length > room {
             if message.count > 0 {
                 break;
@@ -76,22 +81,23 @@ pub(super) fn digest(
             item = cut(&item, room.saturating_sub(used + head), language);
         }
         used += head + length;
-        groups.entry(group).or_default().push(item);
+        listed.add(group, &one.alert.fingerprint, item);
         message.count += 1;
     }
     let about = &waiting[..message.count.min(waiting.len())];
-    let of = |status| {
-        about
-            .iter()
-            .filter(|one| one.alert.status == status)
-            .count()
-    };
-    message.title = language.digest_title(of(Status::Firing), of(Status::Resolved));
+    message.title =
+        language.digest_title(listed.count(Status::Firing), listed.count(Status::Resolved));
     message.mention = mention_for(target, about);
     let mut parts = vec![format!("#### {}", message.title)];
-    for (group, items) in &groups {
+    for (group, items) in listed.groups.iter().filter(|(_, items)| !items.is_empty()) {
         parts.push(head(context, *group, items.len()));
-        parts.push(items.join(", "));
+        parts.push(
+            items
+                .values()
+                .map(Item::text)
+                .collect::<Vec<_>>()
+                .join(", "),
+        );
     }
     if total > message.count {
         parts.push(language.more_wait(total - message.count));
@@ -100,7 +106,59 @@ pub(super) fn digest(
     message
 }
 
-/// `, ` between items, two line ends between parts.
+/// What a digest lists, each alert once.
+#[derive(Default)]
+struct Listed<'a> {
+    /// By the order in which they came.
+    groups: BTreeMap<Group<'a>, BTreeMap<usize, Item>>,
+    /// Where an alert stands.
+    places: HashMap<&'a str, (Group<'a>, usize)>,
+    next: usize,
+}
+
+struct Item {
+    text: String,
+    changes: usize,
+}
+
+impl Item {
+    fn text(&self) -> String {
+        match self.changes {
+            1 => self.text.clone(),
+            changes => format!("{} ×{changes}", self.text),
+        }
+    }
+}
+
+impl<'a> Listed<'a> {
+    /// Its last state stands for an alert.
+    fn add(&mut self, group: Group<'a>, fingerprint: &'a str, text: String) {
+        let place = (group, self.next);
+        let before = self.places.insert(fingerprint, place);
+        let before =
+            before.and_then(|(group, number)| self.groups.get_mut(&group)?.remove(&number));
+        let changes = before.map_or(0, |item| item.changes) + 1;
+        let item = Item { text, changes };
+        self.groups
+            .entry(group)
+            .or_default()
+            .insert(self.next, item);
+        self.next += 1;
+    }
+
+    fn count(&self, status: Status) -> usize {
+        let groups = self.groups.iter();
+        groups
+            .filter(|((of, ..), _)| *of == status)
+            .map(|(_, items)| items.len())
+            .sum()
+    }
+}
+
+/// ` ×` and a number.
+const CHANGES_LEN: usize = 8;
+
+/// Two line ends before and behind a head, in JSON.
 const SEPARATOR_LEN: usize = 8;
 
 fn head(context: Context<'_>, (status, _, name, severity): Group<'_>, count: usize) -> String {

@@ -191,6 +191,31 @@ fn a_group_is_told_whole_and_more_notifications_than_may_be_sent_become_a_digest
 }
 
 #[test]
+fn an_alert_that_changed_several_times_stands_in_a_digest_once_where_it_ended() {
+    let target = target(Language::English, 15_000);
+    let states = [Status::Firing, Status::Resolved, Status::Firing];
+    let flapping = waiting(
+        states
+            .iter()
+            .map(|status| vec![alert(*status, "a:1")])
+            .collect(),
+    );
+    let message = compose(&target, &flapping, 1, Level::Full);
+    assert_eq!(message.count, 3);
+    assert_eq!(
+        message.text,
+        "#### [DIGEST] 1 firing, 0 resolved\n\n**SentinelDown** · critical · firing 1\n\na:1 ×3"
+    );
+    let over = &flapping[..2];
+    let message = compose(&target, over, 1, Level::Full);
+    assert!(
+        message.text.ends_with("resolved 1\n\na:1 (12m 5s) ×2"),
+        "{}",
+        message.text
+    );
+}
+
+#[test]
 fn templates_take_fields_and_our_texts() {
     let mut target = target(Language::English, 15_000);
     let text = "targets:\n  a:\n    type: log\n    message:\n      title: 'X {{ template \"ding.link.title\" . }}'\n      text: 'FX-keyword {{ template \"ding.link.content\" . }}'\n";
