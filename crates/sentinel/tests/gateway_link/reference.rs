@@ -331,7 +331,7 @@ fn the_end_of_the_program_ends_an_exchange_with_a_frozen_peer_and_the_link() {
     heard(&link, None);
     site.signal(Signal::STOP);
     let waits = question(&mut ids, order());
-    assert_eq!(link.exchange(waits, 100 * LONG), Exchange::Stopped);
+    assert_eq!(link.exchange(waits, 2 * LONG), Exchange::Stopped);
     let refused = link.exchange(question(&mut ids, order()), LONG);
     assert_eq!(refused, Exchange::NotSent(NotSent::Closed));
     let (send, ended) = channel();
