@@ -203,9 +203,6 @@ fn log_configuration(config: &Config) {
     for warning in config.live.iter().flat_map(|live| &live.warnings) {
         warn!("{warning}");
     }
-    for warning in config.live.iter().flat_map(|live| &live.warnings) {
-        warn!("{warning}");
-    }
     let (symbol, interval) = SHIPPED_TRAINED_ON;
     let is_at_home = config.symbol.value == symbol && config.interval.value == interval;
     if config.model.value == ModelChoice::Embedded && !is_at_home {

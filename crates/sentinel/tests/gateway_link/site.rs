@@ -110,6 +110,8 @@ pub(crate) struct Site {
     folder: TempDir,
     pub(crate) host: &'static str,
     pub(crate) port: u16,
+    /// More options of the peer.
+    pub(crate) options: Vec<String>,
     pub(crate) peer: Option<Process>,
 }
 
@@ -130,6 +132,7 @@ impl Site {
             folder,
             host,
             port,
+            options: Vec::new(),
             peer: None,
         })
     }
@@ -154,6 +157,7 @@ impl Site {
         };
         let mut command = self.command();
         command.args(["--bind", &format!("tcp://{}:{port}", self.host)]);
+        command.args(&self.options);
         let (peer, line, _) = Process::start(&mut command);
         self.port = line.trim().rsplit(':').next().unwrap().parse().unwrap();
         self.peer = Some(peer);

@@ -68,6 +68,7 @@ pub(crate) struct Start<'a> {
     pub(crate) hub: Option<SocketAddr>,
     pub(crate) extra_config: &'a str,
     pub(crate) variables: &'a [(&'a str, &'a str)],
+    pub(crate) arguments: &'a [&'a str],
     pub(crate) port: u16,
 }
 
@@ -78,6 +79,7 @@ impl Default for Start<'_> {
             hub: None,
             extra_config: "",
             variables: &[],
+            arguments: &[],
             port: free_port(),
         }
     }
@@ -86,8 +88,10 @@ impl Default for Start<'_> {
 impl Daemon {
     pub(crate) fn start(start: &Start<'_>) -> Daemon {
         let folder = tempfile::tempdir().unwrap();
-        let mut config =
-            "[market]\ninterval = \"1m\"\ncalendar = \"always\"\nstale_after = \"3m\"\n".to_owned();
+        let mut config = "[market]\ninterval = \"1m\"\ncalendar = \"always\"\n".to_owned();
+        if !start.extra_config.starts_with("stale_after") {
+            config.push_str("stale_after = \"3m\"\n");
+        }
         if !start.extra_config.contains("[market]") {
             config.push_str("timeout = \"2s\"\n");
         }
@@ -105,6 +109,7 @@ impl Daemon {
                 "trace",
             ])
             .args(["--metrics-port", &start.port.to_string()])
+            .args(start.arguments)
             .env_clear()
             .env("EODHD_API_TOKEN", TOKEN)
             .env("EODHD_BASE_URL", start.eodhd)
