@@ -72,7 +72,6 @@ fn every_alert_of_a_burst_is_delivered_through_kill_9_and_the_robot_is_never_sen
         GROUP as f64
     );
     assert_eq!(bridge.metric("alertbridge_queue_alerts "), 0.0);
-    eprintln!("{ALERTS} alerts in {before} messages");
 }
 
 #[test]

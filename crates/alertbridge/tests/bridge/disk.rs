@@ -66,7 +66,7 @@ fn a_disk_without_room_is_503_and_not_ready_and_what_was_acknowledged_before_arr
 
 fn skip(why: &str) {
     let name = "a_disk_without_room_is_503_and_not_ready_and_what_was_acknowledged_before_arrives";
-    eprintln!("SKIPPED: {why}");
+    writeln!(std::io::stderr(), "SKIPPED: {why}").unwrap();
     if let Some(path) = std::env::var_os("METRICSD_TEST_SKIPS") {
         let mut file = OpenOptions::new()
             .create(true)
