@@ -13,8 +13,9 @@ use jiff::Timestamp;
 use tracing::{debug, error, info, warn};
 
 use crate::config::{Config, ConfigError, Target};
+use crate::lane;
 use crate::own_alert;
-use crate::payload::{Labels, Notification, Status};
+use crate::payload::{Alert, Labels, Notification, Status};
 use crate::queue::{AcceptError, Accepted, Queue};
 use crate::silence::{self, Signer};
 use crate::telemetry::{Received, Taken, TargetKind, Telemetry};
@@ -56,6 +57,7 @@ struct Shared {
 struct Running {
     handle: Arc<Handle>,
     kind: TargetKind,
+    lane: lane::Shared,
     thread: JoinHandle<()>,
 }
 
@@ -165,7 +167,13 @@ impl Bridge {
                 );
             }
         };
-        if !config.targets.contains_key(target) {
+        // The always-firing alert needs no target: nobody is sent it.
+        let is_watchdog = config.dead_man.as_ref().is_some_and(|dead_man| {
+            let alerts = &notification.alerts;
+            let is_one = |alert: &Alert| alert.label("alertname") == dead_man.alertname;
+            !alerts.is_empty() && alerts.iter().all(is_one)
+        });
+        if !is_watchdog && !config.targets.contains_key(target) {
             warn!(
                 target,
                 "a notification for a target that is not in the configuration was refused; it comes again"
@@ -380,9 +388,13 @@ impl Bridge {
             worker.handle.end();
         }
         let mut before = std::mem::take(&mut *workers);
+        let lanes = lane::lanes(config, Instant::now(), |key| self.attempt_ages(key));
         for target in config.targets.values() {
             let previous = before.remove(&target.name).map(|worker| worker.thread);
-            if let Some(running) = self.start_worker(config, target, previous) {
+            let Some(lane) = lanes.get(&lane::key(target)) else {
+                continue;
+            };
+            if let Some(running) = self.start_worker(config, target, lane, previous) {
                 workers.insert(target.name.clone(), running);
             }
         }
@@ -395,8 +407,10 @@ impl Bridge {
         &self,
         config: &Arc<Config>,
         target: &Arc<Target>,
+        lane: &lane::Shared,
         previous: Option<JoinHandle<()>>,
     ) -> Option<Running> {
+        let (lane, its_lane) = (Arc::clone(lane), Arc::clone(lane));
         let handle = Arc::<Handle>::default();
         let (bridge, its_config) = (self.clone(), Arc::clone(config));
         let (its_target, its_handle) = (Arc::clone(target), Arc::clone(&handle));
@@ -407,12 +421,13 @@ impl Bridge {
                     // It ends after the message it is about to send; a panic of it is over with it.
                     let _ = previous.join();
                 }
-                Worker::new(bridge, its_config, its_target, its_handle).run();
+                Worker::new(bridge, its_config, its_target, its_handle, its_lane).run();
             });
         match spawned {
             Ok(thread) => Some(Running {
                 handle,
                 kind: target.kind.label(),
+                lane,
                 thread,
             }),
             Err(error) => {
@@ -438,11 +453,26 @@ impl Bridge {
                 target = target.name,
                 "a target's thread ended; it is started again"
             );
-            let previous = workers.remove(&target.name).map(|running| running.thread);
-            if let Some(running) = self.start_worker(config, target, previous) {
+            let (lane, previous) = match workers.remove(&target.name) {
+                Some(running) => (Some(running.lane), Some(running.thread)),
+                None => (None, None),
+            };
+            let lane = lane.or_else(|| {
+                let mut lanes = lane::lanes(config, Instant::now(), |key| self.attempt_ages(key));
+                lanes.remove(&lane::key(target))
+            });
+            let Some(lane) = lane else { continue };
+            if let Some(running) = self.start_worker(config, target, &lane, previous) {
                 workers.insert(target.name.clone(), running);
             }
         }
+    }
+
+    /// How many seconds ago messages were sent on a lane.
+    fn attempt_ages(&self, key: &str) -> Vec<f64> {
+        let now = unix_now();
+        let attempts = self.0.queue.attempts(key);
+        attempts.iter().map(|at| now - at).collect()
     }
 
     fn orphans(&self, config: &Config) -> Vec<(String, usize)> {

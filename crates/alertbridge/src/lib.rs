@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod dingtalk;
 pub mod endpoint;
 mod html;
+pub mod lane;
 pub mod log;
 pub mod message;
 pub mod own_alert;

@@ -1,17 +1,17 @@
 //! One target's thread: waits until something may be sent, makes a message of what waits, sends it, decides what comes next.
 //!
-//! Invariant: alerts leave the queue only when the target took a message about them. Every attempt costs a token of the bucket, so that
+//! Invariant: alerts leave the queue only when the target took a message about them. Every attempt costs a token of the lane, so that
 //! no number of retries exceeds the rate. A fault is logged when it begins, changes or ends, not at each attempt.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
 use crate::bridge::{Bridge, unix_now};
-use crate::bucket::Bucket;
 use crate::config::{Config, Kind, Target};
+use crate::lane::{self, Lane};
 use crate::message::{self, Context, Level, Message};
 use crate::own_alert;
 use crate::payload::{Labels, Status};
@@ -65,7 +65,7 @@ pub struct Worker {
     target: Arc<Target>,
     handle: Arc<Handle>,
     sender: Sender,
-    bucket: Bucket,
+    lane: lane::Shared,
     trouble: Trouble,
 }
 
@@ -76,17 +76,14 @@ impl Worker {
         config: Arc<Config>,
         target: Arc<Target>,
         handle: Arc<Handle>,
+        lane: lane::Shared,
     ) -> Worker {
-        let now = Instant::now();
-        let unix = unix_now();
-        let attempts = bridge.queue().attempts(&target.name);
-        let ages: Vec<f64> = attempts.iter().map(|at| unix - at).collect();
         Worker {
-            bucket: Bucket::new(target.rate, now, &ages),
+            lane,
             handle,
             sender: Sender::new(),
             trouble: Trouble {
-                until: now,
+                until: Instant::now(),
                 failures: 0,
                 logged: None,
                 level: Level::Full,
@@ -101,6 +98,7 @@ impl Worker {
     pub fn run(mut self) {
         let queue = self.bridge.queue().clone();
         let is_robot = matches!(self.target.kind, Kind::DingTalk(_));
+        let shared = Arc::clone(&self.lane);
         loop {
             let version = queue.version();
             if self.handle.ended.load(Ordering::Acquire) {
@@ -108,13 +106,8 @@ impl Worker {
             }
             let now = Instant::now();
             let blocked = self.trouble.until.saturating_duration_since(now);
-            let limited = match self.target.kind {
-                Kind::Log(_) => Duration::ZERO,
-                _ => self.bucket.until_available(now),
-            };
-            let pause = blocked.max(limited);
-            if !pause.is_zero() {
-                queue.wait(version, pause.min(LOOK_EVERY));
+            if !blocked.is_zero() {
+                queue.wait(version, blocked.min(LOOK_EVERY));
                 continue;
             }
             let (waiting, total) = queue.waiting(&self.target.name, LOOK_MAX);
@@ -122,12 +115,24 @@ impl Worker {
                 queue.wait(version, LOOK_EVERY);
                 continue;
             }
-            let may_send = self.bucket.available(now);
+            // Held until the answer is there: whoever shares the robot waits for its turn.
+            let mut lane = hold(&shared);
+            let now = Instant::now();
+            let limited = match self.target.kind {
+                Kind::Log(_) => Duration::ZERO,
+                _ => lane.until_free(now),
+            };
+            if !limited.is_zero() {
+                drop(lane);
+                queue.wait(version, limited.min(LOOK_EVERY));
+                continue;
+            }
+            let may_send = lane.available(now);
             let message = match is_robot {
                 true => self.message(&waiting, total, may_send),
                 false => bundle(&waiting, self.trouble.level),
             };
-            self.deliver(&message, &waiting);
+            self.deliver(&mut lane, &message, &waiting);
         }
     }
 
@@ -142,15 +147,15 @@ impl Worker {
         message::next(context, waiting, total, may_send, self.trouble.level)
     }
 
-    fn deliver(&mut self, message: &Message, waiting: &[Waiting]) {
+    fn deliver(&mut self, lane: &mut Lane, message: &Message, waiting: &[Waiting]) {
         let about = &waiting[..message.count.min(waiting.len())];
         let Some(last) = about.last() else { return };
         let queue = self.bridge.queue();
         let name = &self.target.name;
         let kind = self.target.kind.label();
         if !matches!(self.target.kind, Kind::Log(_)) {
-            self.bucket.take(Instant::now());
-            queue.attempted(name, unix_now());
+            lane.take(Instant::now());
+            queue.attempted(&lane.key, unix_now());
         }
         let begin = Instant::now();
         let outcome = self.sender.send(&self.target, message, about);
@@ -165,11 +170,11 @@ impl Worker {
                 .collect();
             telemetry.record_delivered(kind, &delays, message.is_digest);
         }
-        self.decide(&outcome);
+        self.decide(lane, &outcome);
     }
 
     /// What comes next.
-    fn decide(&mut self, outcome: &Outcome) {
+    fn decide(&mut self, lane: &mut Lane, outcome: &Outcome) {
         let now = Instant::now();
         let target = self.target.name.clone();
         match outcome {
@@ -192,7 +197,7 @@ impl Worker {
                         "too many messages for the target; nothing is sent for a while, then a digest"
                     );
                 }
-                self.trouble.until = now + pause;
+                lane.mute(now, pause);
             }
             Outcome::Refused { text } => {
                 if self.is_new(text) {
@@ -284,6 +289,11 @@ impl Worker {
             error!(target = fallback, %error, "the fallback could not be told");
         }
     }
+}
+
+fn hold(lane: &lane::Shared) -> MutexGuard<'_, Lane> {
+    // A bucket is whole at every instant.
+    lane.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a refusal usually is.

@@ -239,7 +239,7 @@ impl Config {
             time_zone: time_zone.map_or(TimeZone::UTC, |given| given.value),
             queue_path,
             queue_max_bytes: megabytes << 20,
-            deduplicate_for: file.duration("deduplicate_for", ("1s", "7d"), "1h")?,
+            deduplicate_for: file.duration("deduplicate_for", ("1s", "7d"), "30m")?,
             retry: retry(&mut file)?,
             dead_man: dead_man(&mut file, &targets)?,
             silence: silence(&mut file, outside)?,

@@ -125,12 +125,19 @@ pub(super) fn lasted(alert: &Alert) -> Option<Duration> {
         .filter(|_| is_over)
 }
 
+/// The bridge, for rules on the same machine.
+const OWN_ADDRESSES: [&str; 2] = ["http://127.0.0.1:8060", "http://localhost:8060"];
+
 /// Texts and URLs: what to do about an alert, where it comes from, how to silence it.
 pub(super) fn links(context: Context<'_>, one: &Waiting) -> Vec<(String, String)> {
     let language = context.target.language;
     let alert = &*one.alert;
     let runbook = alert.annotation("runbook_url");
-    let runbook = match runbook.strip_prefix('/') {
+    // The shipped rules name the bridge by its address on loopback, where no telephone is.
+    let own = OWN_ADDRESSES
+        .iter()
+        .find_map(|own| runbook.strip_prefix(own));
+    let runbook = match own.unwrap_or(runbook).strip_prefix('/') {
         Some(path) => link_url(&format!("{}/{path}", context.external_url)),
         None => link_url(runbook),
     };

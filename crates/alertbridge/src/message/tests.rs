@@ -52,7 +52,7 @@ fn alert(status: Status, instance: &str) -> Alert {
         ]),
         annotations: labels(&[
             ("summary", "Sentinel is unreachable."),
-            ("runbook_url", "/runbooks/SentinelDown"),
+            ("runbook_url", "http://127.0.0.1:8060/runbooks/SentinelDown"),
         ]),
         starts_at: "2026-11-22T10:00:00.5Z".to_owned(),
         ends_at: "2026-11-22T10:12:05.5Z".to_owned(),

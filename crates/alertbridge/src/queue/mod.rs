@@ -35,7 +35,7 @@ const KNOWN_FOR: Duration = Duration::from_secs(7 * 86_400);
 /// What a disk has to take before it counts as well again.
 const PROBE_MIN_BYTES: u64 = 4 << 10;
 
-/// Attempts that are remembered for each target: the most that any rate allows.
+/// Attempts that are remembered for each lane: more than any rate allows.
 const ATTEMPTS_MAX: usize = 32;
 
 /// Alerts of one notification for one target that were taken in together.
@@ -236,12 +236,12 @@ impl Queue {
         (waiting.iter().take(max).cloned().collect(), waiting.len())
     }
 
-    /// A message to a target is about to be sent: noted, so that a restart does not exceed its rate.
-    pub fn attempted(&self, target: &str, now: f64) {
+    /// A message is about to be sent on a lane: noted, so that a restart does not exceed its rate.
+    pub fn attempted(&self, lane: &str, now: f64) {
         let mut state = self.lock();
         let record = Record::Attempted {
             at: now,
-            target: target.to_owned(),
+            lane: lane.to_owned(),
         };
         // A kill of the process loses nothing that was written, and a power cut takes longer than a rate's time.
         if let Err(error) = state.journal.append(&record, false) {
@@ -250,10 +250,10 @@ impl Queue {
         state.replay(record);
     }
 
-    /// When the last messages to a target were sent, oldest first, in Unix seconds.
-    pub fn attempts(&self, target: &str) -> Vec<f64> {
+    /// When the last messages were sent on a lane, oldest first, in Unix seconds.
+    pub fn attempts(&self, lane: &str) -> Vec<f64> {
         let state = self.lock();
-        let attempts = state.attempts.get(target);
+        let attempts = state.attempts.get(lane);
         attempts.map_or_else(Vec::new, |attempts| attempts.iter().copied().collect())
     }
 
@@ -406,8 +406,8 @@ impl State {
                 header,
                 alerts,
             } => self.wait_for(&target, at, first_id, header, alerts),
-            Record::Attempted { at, target } => {
-                let attempts = self.attempts.entry(target).or_default();
+            Record::Attempted { at, lane } => {
+                let attempts = self.attempts.entry(lane).or_default();
                 attempts.push_back(at);
                 if attempts.len() > ATTEMPTS_MAX {
                     attempts.pop_front();
@@ -470,10 +470,10 @@ impl State {
                 alerts: self.known.all(),
             },
         ];
-        for (target, attempts) in &self.attempts {
+        for (lane, attempts) in &self.attempts {
             records.extend(attempts.iter().map(|at| Record::Attempted {
                 at: *at,
-                target: target.clone(),
+                lane: lane.clone(),
             }));
         }
         for (target, waiting) in &self.waiting {

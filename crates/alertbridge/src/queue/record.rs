@@ -29,8 +29,8 @@ pub(super) enum Record {
         header: Header,
         alerts: Vec<Alert>,
     },
-    /// A message to a target is about to be sent.
-    Attempted { at: f64, target: String },
+    /// A message is about to be sent on a lane.
+    Attempted { at: f64, lane: String },
     /// Everything for a target up to this identity has been delivered.
     Delivered { target: String, through: u64 },
     /// What was last taken in of each alert; only at the begin of a file.

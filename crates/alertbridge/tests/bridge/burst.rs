@@ -75,6 +75,34 @@ fn every_alert_of_a_burst_is_delivered_through_kill_9_and_the_robot_is_never_sen
 }
 
 #[test]
+fn targets_that_share_a_robot_share_its_rate() {
+    let robot = robot();
+    let one_target = target(&robot, "");
+    let (_, same) = one_target.split_once("  ops:\n").unwrap();
+    let config = format!("targets:\n  ops:\n{same}  b:\n{same}  c:\n{same}{QUICK}");
+    let bridge = Bridge::start(&config);
+    for number in 0..40 {
+        for name in ["ops", "b", "c"] {
+            let body = one("firing", &format!("Shared{number:02}{name}."));
+            assert_eq!(
+                post(bridge.port, &format!("/dingtalk/{name}/send"), &body).0,
+                200
+            );
+        }
+    }
+    eventually("the queue to be empty", || {
+        (bridge.metric("alertbridge_queue_alerts ") == 0.0).then_some(())
+    });
+    assert_eq!(robot.refusals(), Vec::<i64>::new());
+    let all = texts(&robot).concat();
+    for number in 0..40 {
+        for name in ["ops", "b", "c"] {
+            assert!(all.contains(&format!("Shared{number:02}{name}.")));
+        }
+    }
+}
+
+#[test]
 fn an_alert_that_ends_while_the_robot_is_away_is_told_after_its_begin() {
     let robot = robot();
     robot.set_fault(Some(stand_in::Fault::Status(503)));

@@ -1,7 +1,7 @@
 //! A disk that takes nothing more: refused with 503, not ready, and well again by itself.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::process::Command;
 
 use crate::process::*;
@@ -66,7 +66,8 @@ fn a_disk_without_room_is_503_and_not_ready_and_what_was_acknowledged_before_arr
 
 fn skip(why: &str) {
     let name = "a_disk_without_room_is_503_and_not_ready_and_what_was_acknowledged_before_arrives";
-    writeln!(std::io::stderr(), "SKIPPED: {why}").unwrap();
+    let line = format!("SKIPPED: {why}\n");
+    io::stderr().write_all(line.as_bytes()).unwrap();
     if let Some(path) = std::env::var_os("METRICSD_TEST_SKIPS") {
         let mut file = OpenOptions::new()
             .create(true)
