@@ -254,6 +254,59 @@ fn install_mlflow() -> Result<()> {
     workspace::run(install.args(MLFLOW))
 }
 
+/// Where Debian's Alertmanager looks for its templates, wherever it is itself.
+const TEMPLATES: &str = "/usr/share/prometheus/alertmanager";
+/// The copy of Alertmanager that looks for them in its working directory.
+const RELOCATED: &str = "alertmanager-relocated";
+
+/// How Alertmanager is started: a program and its first arguments. None if it is not there.
+///
+/// Debian's does not start without its templates below `/usr/share`. Where the package is only unpacked, a copy is started in which that one path
+/// is another of the same length, which leads to the working directory.
+pub fn alertmanager() -> Option<(PathBuf, Vec<String>)> {
+    let folder = tool_dir().join("prometheus");
+    let relocated = folder.join("usr/bin").join(RELOCATED);
+    if relocated.is_file() {
+        let templates = folder.join(TEMPLATES.trim_start_matches('/'));
+        let arguments = [
+            "-C".to_owned(),
+            templates.to_str()?.to_owned(),
+            relocated.to_str()?.to_owned(),
+        ];
+        return Some(("env".into(), arguments.into()));
+    }
+    let installed = prometheus_program("prometheus-alertmanager")?;
+    Path::new(TEMPLATES)
+        .is_dir()
+        .then_some((installed, Vec::new()))
+}
+
+fn relocate_alertmanager() -> Result<()> {
+    let folder = tool_dir().join("prometheus/usr/bin");
+    let unpacked = folder.join("prometheus-alertmanager");
+    if !unpacked.is_file() || folder.join(RELOCATED).is_file() {
+        return Ok(());
+    }
+    let mut program =
+        std::fs::read(&unpacked).with_context(|| format!("reading {}", unpacked.display()))?;
+    let by = format!("{:/<width$}", "/proc/self/cwd", width = TEMPLATES.len());
+    let mut at = 0;
+    while let Some(found) = find(&program[at..], TEMPLATES.as_bytes()) {
+        at += found;
+        program[at..at + by.len()].copy_from_slice(by.as_bytes());
+    }
+    // Copied first, for the permission to execute, and renamed last: half a program must not be taken for one.
+    let part = folder.join("alertmanager-part");
+    std::fs::copy(&unpacked, &part).with_context(|| format!("writing {}", part.display()))?;
+    std::fs::write(&part, program).with_context(|| format!("writing {}", part.display()))?;
+    std::fs::rename(&part, folder.join(RELOCATED)).context("renaming the relocated Alertmanager")
+}
+
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len())
+        .position(|window| window == wanted)
+}
+
 /// What is taken out of Debian's packages, and the programs that have to be in each.
 const PACKAGES: [(&str, &[&str]); 2] = [
     ("prometheus", &["prometheus", "promtool"]),
@@ -278,7 +331,7 @@ fn install_prometheus() -> Result<()> {
             }
         }
     }
-    Ok(())
+    relocate_alertmanager()
 }
 
 fn unpack(package: &str) -> Result<()> {
