@@ -101,13 +101,36 @@ pub(crate) fn write(folder: &Path, pace: Pace, ports: Ports) -> Result<()> {
         format!("{head}scrape_configs:{targets}"),
     )?;
     let shipped = workspace::root().join("ops/alertmanager/alertmanager.yml");
-    let mut text = replaced(&fs::read_to_string(shipped)?, 8060, ports.bridge)?;
+    let text = replaced(&fs::read_to_string(shipped)?, 8060, ports.bridge)?;
+    let mut text = with_targets_of_their_own(&text)?;
     if pace == Pace::Fast {
         for (was, by) in ROUTES {
             text = text.replace(was, by);
         }
     }
     Ok(fs::write(folder.join("alertmanager.yml"), text)?)
+}
+
+/// Each receiver sends to a target of its own name, so that it can be seen which one was chosen.
+fn with_targets_of_their_own(text: &str) -> Result<String> {
+    let mut receiver = None;
+    let mut written = String::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("  - name: ") {
+            receiver = Some(name);
+        }
+        match (line.split_once("/dingtalk/"), receiver) {
+            (Some((before, _)), Some(name)) => {
+                written.push_str(&format!("{before}/dingtalk/{name}/send\n"));
+            }
+            _ => written.push_str(&format!("{line}\n")),
+        }
+    }
+    ensure!(
+        written.contains("/dingtalk/watchdog/send"),
+        "no receiver watchdog in:\n{text}"
+    );
+    Ok(written)
 }
 
 fn replaced(text: &str, shipped: u16, port: u16) -> Result<String> {
