@@ -244,6 +244,9 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
             error!(id = %intent.id, %error, "what came of an order is not on disk, it is asked for again");
             self.reconciliation
                 .undo("what came of an order is not on disk");
+            if end.outcome.is_taken() {
+                self.uncounted.push(intent.clone());
+            }
             return Fate::Unknown;
         }
         if end.outcome.is_taken() {

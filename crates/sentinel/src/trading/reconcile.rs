@@ -149,15 +149,20 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
         was_placed: bool,
     ) -> Option<()> {
         let now_ms = self.now_ms();
+        // One that was placed was counted when it was.
+        let is_first_execution =
+            matches!(found, Found::Filled { .. } | Found::Placed) && !was_placed;
         if let Err(error) = self.log.reconciled(id, found, now_ms) {
             error!(%id, %error, "what became of an order is not on disk");
+            if is_first_execution && let Some(intent) = intent {
+                self.uncounted.push(intent.clone());
+            }
             return None;
         }
         self.step(Step::Reconciled);
         info!(%id, found = words(found), "what became of an order is known");
-        if let (Found::Filled { .. } | Found::Placed, Some(intent)) = (found, intent) {
-            // One that was placed was counted when it was.
-            if !was_placed {
+        if let Some(intent) = intent {
+            if is_first_execution {
                 self.telemetry.record_executed(intent.side);
             }
             self.record_slippage(intent, price);

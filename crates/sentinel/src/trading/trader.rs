@@ -19,7 +19,7 @@ use crate::clock::{Clock, Now};
 use crate::decide::{Decision, TradingState};
 use crate::gateway::guards::{Guards, Settings, SettingsError};
 use crate::gateway::intent_log::IntentLog;
-use crate::gateway::intent_log::record::{HaltReason, IntentId};
+use crate::gateway::intent_log::record::{HaltReason, Intent, IntentId};
 use crate::gateway::intent_log::storage::{Disk, Storage};
 use crate::gateway::kill::KillSwitch;
 use crate::gateway::link::{Gateway, LinkState, MessageIds};
@@ -106,6 +106,8 @@ pub struct Trader<G, S: Storage = Disk> {
     pub(super) last_decided: Option<i64>,
     /// Prices that orders were decided at, as long as they are followed up.
     pub(super) decided_at: Vec<(IntentId, Decimal)>,
+    /// Executions that are known here, and that storage failed to write: whether they are on disk is seen when the log is open again.
+    pub(super) uncounted: Vec<Intent>,
     /// The last close that was decided on.
     pub(super) last_price: Option<Decimal>,
     /// When the gateway acknowledged the kill.
@@ -143,6 +145,7 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
             last_notional: Decimal::ZERO,
             last_decided: parts.log.state().and_then(|state| state.last_decided_bar()),
             decided_at: Vec::new(),
+            uncounted: Vec::new(),
             last_price: None,
             kill_acknowledged: None,
             on_step: Box::new(|_| {}),
@@ -210,8 +213,24 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
             Ok(opened) => {
                 info!(?opened, "the intent log is open again");
                 self.reconciliation.undo("the intent log was opened anew");
+                self.count_what_was_written();
             }
             Err(error) => warn!(%error, "the intent log cannot be opened, no order is sent"),
+        }
+    }
+}
+
+impl<G: Gateway, S: Storage> Trader<G, S> {
+    /// Counts executions whose record was said to have failed and is there: nobody asks for them any more. The others are asked for.
+    fn count_what_was_written(&mut self) {
+        let Some(state) = self.log.state() else {
+            return;
+        };
+        for intent in self.uncounted.drain(..) {
+            let is_open = state.open().iter().any(|one| one.intent.id == intent.id);
+            if !is_open {
+                self.telemetry.record_executed(intent.side);
+            }
         }
     }
 }
