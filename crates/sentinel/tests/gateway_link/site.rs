@@ -137,7 +137,7 @@ impl Site {
         })
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.python);
         command.arg("-B").arg(root().join("ops/gateway/peer.py"));
         command

@@ -7,6 +7,7 @@
 mod daemon;
 mod ends;
 mod kill;
+mod leave;
 mod once;
 mod refused;
 #[path = "../gateway_link/site.rs"]
