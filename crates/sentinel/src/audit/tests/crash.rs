@@ -80,6 +80,13 @@ fn run(at: usize, fault: Fault) -> bool {
         let mut audit = Audit::open_in(disk.clone(), &start(), SHORT).unwrap();
         write(&mut audit, 100, &mut written);
         assert_kept(&disk, &written, &format!("{at}, gone on"));
+        if at.ends_with("process death") {
+            // What it went on behind may not have been durable when it found it.
+            for cut in [&POWER_CUTS[0], &POWER_CUTS[3]] {
+                let at = format!("{at}, gone on, {cut:?}");
+                assert_kept(&disk.power_cut(*cut), &written, &at);
+            }
+        }
     }
     written.len() < 6
 }

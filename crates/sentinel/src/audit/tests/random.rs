@@ -65,45 +65,54 @@ fn decimal() -> impl Strategy<Value = Decimal> {
 
 /// Now and then something; most often what speaks for an order.
 fn rarely<T: std::fmt::Debug + Clone + 'static>(usual: T, other: T) -> impl Strategy<Value = T> {
-    prop_oneof![12 => Just(usual), 1 => Just(other)]
+    prop_oneof![24 => Just(usual), 1 => Just(other)]
+}
+
+/// Most often an amount that nothing speaks against.
+fn often(usual: &str) -> impl Strategy<Value = Decimal> {
+    prop_oneof![3 => Just(d(usual)), 1 => decimal()]
 }
 
 fn age() -> impl Strategy<Value = Duration> {
-    prop_oneof![9 => 0_u64..10_000_000_000, 1 => any::<u64>()].prop_map(Duration::from_nanos)
+    prop_oneof![20 => 0_u64..10_000_000_000, 1 => any::<u64>()].prop_map(Duration::from_nanos)
 }
 
 fn book() -> impl Strategy<Value = Book> {
     let symbol = prop::sample::select(vec!["EURUSD", "GBPUSD", "\u{1b}\"\\é"]);
     let side = prop::sample::select(vec![Side::Buy, Side::Sell]);
     let entry = (symbol, side, decimal(), decimal());
-    (prop::collection::vec(entry, 0..4), 0_usize..3).prop_map(|(entries, working)| {
-        let mut book = Book::default();
-        for (index, (symbol, side, volume, unit_value)) in entries.into_iter().enumerate() {
-            let symbol = symbol.to_owned();
-            if index < working {
-                book.working.push(Working {
-                    symbol,
-                    side,
-                    volume,
-                    unit_value,
-                });
-            } else {
-                book.positions.push(Position {
-                    symbol,
-                    volume,
-                    unit_value,
-                });
+    (
+        prop_oneof![Just(Vec::new()), prop::collection::vec(entry, 1..4)],
+        0_usize..3,
+    )
+        .prop_map(|(entries, working)| {
+            let mut book = Book::default();
+            for (index, (symbol, side, volume, unit_value)) in entries.into_iter().enumerate() {
+                let symbol = symbol.to_owned();
+                if index < working {
+                    book.working.push(Working {
+                        symbol,
+                        side,
+                        volume,
+                        unit_value,
+                    });
+                } else {
+                    book.positions.push(Position {
+                        symbol,
+                        volume,
+                        unit_value,
+                    });
+                }
             }
-        }
-        book
-    })
+            book
+        })
 }
 
 fn state() -> impl Strategy<Value = State> {
     let order = (0_i64..200_000, any::<bool>());
     let orders = prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(order, 1..4)];
     let halted = rarely(None, Some(TradingState::Halted));
-    let opening = prop::option::weighted(0.9, decimal());
+    let opening = prop::option::weighted(0.9, often("10000.00"));
     (orders, halted, opening, rarely(false, true)).prop_map(|(orders, halted, opening, reduces)| {
         let mut state = State::default();
         let mut records = Vec::new();
@@ -168,8 +177,8 @@ fn world() -> impl Strategy<Value = Situation<'static>> {
         rarely(true, false),
     );
     let breaker = rarely(breaker::State::Closed, breaker::State::HalfOpen);
-    let peer = (rarely(true, false), rarely(false, true), -2_100_i64..2_100);
-    let account = (rarely("7001", "7002"), decimal(), age());
+    let peer = (rarely(true, false), rarely(false, true), -2_020_i64..2_020);
+    let account = (rarely("7001", "7002"), often("9999.5"), age());
     (
         flags,
         breaker,
@@ -208,7 +217,7 @@ fn world() -> impl Strategy<Value = Situation<'static>> {
 }
 
 fn decision() -> impl Strategy<Value = Made> {
-    let terms = (decimal(), decimal(), rarely(1_000_i64, -1));
+    let terms = (often("0.01"), often("110000"), rarely(1_000_i64, -1));
     (
         probabilities(),
         any::<bool>(),
