@@ -230,6 +230,8 @@ def exchanges():
     yield exchange("the same bytes after a restart", ["o-1"], step(order, "FILLED"), step(order, "REJECTED", refused("replayed"), restart=True), step(status(1, "o-1"), "FILLED", filled, restart=True))  # fmt: skip
     yield exchange("the same key, the same order", ["o-1"], step(order, "FILLED"), step(again, "FILLED", filled), step(status(1, "o-2"), "FILLED", filled), step(again, "REJECTED", refused("replayed"), restart=True))  # fmt: skip
     yield exchange("the same key, another order", ["o-1"], step(order, "FILLED"), step(other, "REJECTED", refused("replayed", "o-3"), restart=True), step(status(1, "o-3"), "REJECTED", refused("replayed", "o-3")))  # fmt: skip
+    longer = request("ORDER", "o-4", {**ORDER, "volume": "0.100"}, "bar-1")
+    yield exchange("the same key, and a zero more", ["o-1"], step(order, "FILLED"), step(longer, "REJECTED", refused("replayed", "o-4")))
     yield exchange("in its last millisecond", ["o-1"], step(order, "FILLED", now=T + 5000))
     yield exchange("a millisecond late, and never again", [], step(order, "REJECTED", refused("late", "o-1"), now=T + 5001), step(order, "REJECTED", refused("replayed"), now=T + 10), step(again, "REJECTED", refused("late", "o-1")))  # fmt: skip
     yield exchange("from a clock two seconds ahead", ["o-1"], step(order, "FILLED", now=T - 2000))

@@ -86,7 +86,7 @@ class Peer:
         if request["type"] not in ("ORDER", "KILL"):
             until = request["valid_until"] + wire.CLOCK_TOLERANCE_MS
             self.read_ids[request["id"]] = max(until, known_until or 0)
-        return known_until is not None
+        return known_until is not None and known_until >= now
 
     def _order(self, request, is_timely, now):
         order_id, key, order = request["id"], request["idempotency_key"], request["payload"]
