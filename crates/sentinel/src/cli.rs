@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+use crate::gateway::peer::PaperGatewayArguments;
+
 /// Once per closed bar: fetch bars, build features, ask a model, decide BUY, SELL or HOLD. Without --live it sends no order.
 ///
 /// Every setting comes from the flag if given, else the environment, else the configuration file, else the default.
@@ -84,6 +86,8 @@ pub enum Command {
     ///
     /// Exit status: 0 if all of it came out as it was recorded; 1 if not, or if the audit is damaged or cannot be read; 2 for a bad flag.
     Replay(ReplayArguments),
+    /// A gateway with a simulated broker, to try orders on: docs/gateway-protocol.md over ZeroMQ. It moves no money.
+    PaperGateway(PaperGatewayArguments),
 }
 
 /// Of `sentinel reset`.

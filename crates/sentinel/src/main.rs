@@ -14,6 +14,7 @@ use sentinel::cli::{Cli, Command, ReplayArguments};
 use sentinel::clock::Clock;
 use sentinel::config::{Config, StateSettings};
 use sentinel::daemon::{self, StartError};
+use sentinel::gateway::peer::{self, PaperGatewayArguments};
 use sentinel::log::Log;
 use sentinel::reset;
 use sentinel::stop::{CaughtSignals, Stop};
@@ -28,11 +29,11 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let environment = |name: &str| -> Option<OsString> { std::env::var_os(name) };
     if let Some(command) = &cli.command {
-        // There is nothing to put away: within a second of a signal it ends.
-        if let Err(error) = Stop::on_signals(signals) {
-            return fail(&StartError::Signals(error), 1);
-        }
-        return run_command(command, &environment);
+        // Within a second of a signal each of them ends; only the gateway has an end of its own before that.
+        return match Stop::on_signals(signals) {
+            Ok(stop) => run_command(command, &environment, &stop),
+            Err(error) => fail(&StartError::Signals(error), 1),
+        };
     }
     let config = match Config::load(&cli, &environment) {
         Ok(config) => config,
@@ -52,7 +53,11 @@ fn main() -> ExitCode {
 }
 
 /// What is done instead of running the daemon. Its answer goes to standard output.
-fn run_command(command: &Command, environment: &dyn Fn(&str) -> Option<OsString>) -> ExitCode {
+fn run_command(
+    command: &Command,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    stop: &Stop,
+) -> ExitCode {
     match command {
         Command::Reset(arguments) => {
             let settings = match StateSettings::for_reset(arguments, environment) {
@@ -69,6 +74,17 @@ fn run_command(command: &Command, environment: &dyn Fn(&str) -> Option<OsString>
             }
         }
         Command::Replay(arguments) => replay(arguments),
+        Command::PaperGateway(arguments) => paper_gateway(arguments, stop),
+    }
+}
+
+fn paper_gateway(arguments: &PaperGatewayArguments, stop: &Stop) -> ExitCode {
+    let log = Log::start(LevelFilter::INFO);
+    let ended = peer::run(arguments, stop);
+    log.close(None);
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, error.status()),
     }
 }
 

@@ -7,5 +7,6 @@ pub mod guards;
 pub mod intent_log;
 pub mod kill;
 pub mod link;
+pub mod peer;
 pub mod protocol;
 pub mod verdict;

@@ -1,4 +1,4 @@
-//! Takes the fields of an object one by one. Invariant: a field that nobody took is an error, as is one that is missing or of another type.
+//! Takes the fields of an object one by one, of a message or of a record of the simulated gateway's journal. Invariant: a field that nobody took is an error, as is one that is missing or of another type.
 //! Must not touch: bytes.
 
 use std::collections::BTreeMap;
@@ -9,25 +9,28 @@ use super::{Amount, IdempotencyKey, MessageId, Text};
 
 /// An object whose fields are taken out.
 #[derive(Debug)]
-pub(super) struct Fields(BTreeMap<String, Json>);
+pub(in crate::gateway) struct Fields(BTreeMap<String, Json>);
 
 /// The greatest unix milliseconds and integers at all.
 const MAX_TIME: i64 = (1 << 53) - 1;
 
 impl Fields {
-    pub(super) fn of(value: Json, field: &'static str) -> Result<Fields, ProtocolError> {
+    pub(in crate::gateway) fn of(
+        value: Json,
+        field: &'static str,
+    ) -> Result<Fields, ProtocolError> {
         match value {
             Json::Object(members) => Ok(Fields(members)),
             _ => Err(wrong(field, "an object")),
         }
     }
 
-    pub(super) fn take(&mut self, field: &'static str) -> Result<Json, ProtocolError> {
+    pub(in crate::gateway) fn take(&mut self, field: &'static str) -> Result<Json, ProtocolError> {
         self.0.remove(field).ok_or(ProtocolError::Missing(field))
     }
 
     /// Nothing may be left.
-    pub(super) fn finish(self) -> Result<(), ProtocolError> {
+    pub(in crate::gateway) fn finish(self) -> Result<(), ProtocolError> {
         match self.0.into_keys().next() {
             Some(name) => Err(ProtocolError::Unknown(name)),
             None => Ok(()),
@@ -46,7 +49,7 @@ impl Fields {
     }
 
     /// One of a finite list of names.
-    pub(super) fn one_of<T>(
+    pub(in crate::gateway) fn one_of<T>(
         &mut self,
         field: &'static str,
         wanted: &'static str,
@@ -56,12 +59,15 @@ impl Fields {
         find(&text).ok_or(wrong(field, wanted))
     }
 
-    pub(super) fn id(&mut self, field: &'static str) -> Result<MessageId, ProtocolError> {
+    pub(in crate::gateway) fn id(
+        &mut self,
+        field: &'static str,
+    ) -> Result<MessageId, ProtocolError> {
         self.one_of(field, "an id of 1 to 31 plain characters", MessageId::new)
     }
 
     /// An id or `null`.
-    pub(super) fn id_or_null(
+    pub(in crate::gateway) fn id_or_null(
         &mut self,
         field: &'static str,
     ) -> Result<Option<MessageId>, ProtocolError> {
@@ -72,27 +78,51 @@ impl Fields {
         self.id(field).map(Some)
     }
 
-    pub(super) fn key(&mut self, field: &'static str) -> Result<IdempotencyKey, ProtocolError> {
+    pub(in crate::gateway) fn key(
+        &mut self,
+        field: &'static str,
+    ) -> Result<IdempotencyKey, ProtocolError> {
         let wanted = "a key of 1 to 64 plain characters";
         self.one_of(field, wanted, IdempotencyKey::new)
     }
 
-    pub(super) fn name(&mut self, field: &'static str) -> Result<Text, ProtocolError> {
+    /// A key or `null`.
+    pub(in crate::gateway) fn key_or_null(
+        &mut self,
+        field: &'static str,
+    ) -> Result<Option<IdempotencyKey>, ProtocolError> {
+        if self.0.get(field) == Some(&Json::Null) {
+            self.0.remove(field);
+            return Ok(None);
+        }
+        self.key(field).map(Some)
+    }
+
+    pub(in crate::gateway) fn name(&mut self, field: &'static str) -> Result<Text, ProtocolError> {
         let wanted = "a text of 1 to 64 bytes without control characters";
         self.one_of(field, wanted, Text::name)
     }
 
-    pub(super) fn sentence(&mut self, field: &'static str) -> Result<Text, ProtocolError> {
+    pub(in crate::gateway) fn sentence(
+        &mut self,
+        field: &'static str,
+    ) -> Result<Text, ProtocolError> {
         let wanted = "a text of at most 200 bytes without control characters";
         self.one_of(field, wanted, Text::sentence)
     }
 
-    pub(super) fn amount(&mut self, field: &'static str) -> Result<Amount, ProtocolError> {
+    pub(in crate::gateway) fn amount(
+        &mut self,
+        field: &'static str,
+    ) -> Result<Amount, ProtocolError> {
         self.one_of(field, "a decimal number in a string", Amount::parse)
     }
 
     /// An amount greater than zero.
-    pub(super) fn positive(&mut self, field: &'static str) -> Result<Amount, ProtocolError> {
+    pub(in crate::gateway) fn positive(
+        &mut self,
+        field: &'static str,
+    ) -> Result<Amount, ProtocolError> {
         let wanted = "a decimal number above zero in a string";
         self.one_of(field, wanted, |text| {
             Amount::parse(text).filter(|amount| amount.is_positive())
@@ -100,7 +130,7 @@ impl Fields {
     }
 
     /// An amount greater than zero, or `null`.
-    pub(super) fn positive_or_null(
+    pub(in crate::gateway) fn positive_or_null(
         &mut self,
         field: &'static str,
     ) -> Result<Option<Amount>, ProtocolError> {
@@ -112,7 +142,7 @@ impl Fields {
     }
 
     /// An integer from `low` to `high`.
-    pub(super) fn integer(
+    pub(in crate::gateway) fn integer(
         &mut self,
         field: &'static str,
         low: i64,
@@ -125,17 +155,17 @@ impl Fields {
     }
 
     /// Unix milliseconds.
-    pub(super) fn time(&mut self, field: &'static str) -> Result<i64, ProtocolError> {
+    pub(in crate::gateway) fn time(&mut self, field: &'static str) -> Result<i64, ProtocolError> {
         self.integer(field, 0, MAX_TIME)
     }
 
     /// The number by which a terminal knows whose order it is.
-    pub(super) fn magic(&mut self) -> Result<u32, ProtocolError> {
+    pub(in crate::gateway) fn magic(&mut self) -> Result<u32, ProtocolError> {
         let value = self.integer("magic", 0, i64::from(i32::MAX))?;
         u32::try_from(value).map_err(|_| wrong("magic", "an integer of its range"))
     }
 
-    pub(super) fn bool(&mut self, field: &'static str) -> Result<bool, ProtocolError> {
+    pub(in crate::gateway) fn bool(&mut self, field: &'static str) -> Result<bool, ProtocolError> {
         match self.take(field)? {
             Json::Bool(value) => Ok(value),
             _ => Err(wrong(field, "true or false")),
@@ -143,22 +173,22 @@ impl Fields {
     }
 }
 
-pub(super) fn wrong(field: &'static str, wanted: &'static str) -> ProtocolError {
+pub(in crate::gateway) fn wrong(field: &'static str, wanted: &'static str) -> ProtocolError {
     ProtocolError::Wrong { field, wanted }
 }
 
 /// An object of these members.
-pub(super) fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
+pub(in crate::gateway) fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
     let named = members.map(|(name, value)| (name.to_owned(), value));
     Json::Object(named.into_iter().collect())
 }
 
 /// A string.
-pub(super) fn string(text: impl ToString) -> Json {
+pub(in crate::gateway) fn string(text: impl ToString) -> Json {
     Json::String(text.to_string())
 }
 
 /// A string, or `null`.
-pub(super) fn string_or_null(text: Option<impl ToString>) -> Json {
+pub(in crate::gateway) fn string_or_null(text: Option<impl ToString>) -> Json {
     text.map_or(Json::Null, string)
 }

@@ -8,7 +8,7 @@
 mod amount;
 mod envelope;
 mod error;
-mod fields;
+pub(in crate::gateway) mod fields;
 mod json;
 mod reply;
 mod reply_wire;

@@ -121,7 +121,7 @@ impl ReplyBody {
         }
     }
 
-    fn payload(&self) -> Json {
+    pub(in crate::gateway) fn payload(&self) -> Json {
         match self {
             ReplyBody::Filled(fill) | ReplyBody::Partial(fill) => object([
                 ("order_id", string(&fill.order_id)),
@@ -175,7 +175,10 @@ impl ReplyBody {
         }
     }
 
-    fn take(kind: &str, mut payload: Fields) -> Result<ReplyBody, ProtocolError> {
+    pub(in crate::gateway) fn take(
+        kind: &str,
+        mut payload: Fields,
+    ) -> Result<ReplyBody, ProtocolError> {
         let fields = &mut payload;
         let body = match kind {
             "FILLED" => ReplyBody::Filled(take_fill(fields, true)?),
@@ -261,7 +264,7 @@ fn take_positions(fields: &mut Fields) -> Result<Positions, ProtocolError> {
 }
 
 impl Position {
-    fn payload(&self) -> Json {
+    pub(in crate::gateway) fn payload(&self) -> Json {
         object([
             ("ticket", string(&self.ticket)),
             ("symbol", string(&self.symbol)),

@@ -52,6 +52,33 @@ pub struct Order {
     pub magic: u32,
 }
 
+impl Order {
+    /// As it is on the wire, zeros at the end of amounts included: what decides whether two orders are the same.
+    pub(in crate::gateway) fn payload(&self) -> Json {
+        object([
+            ("account", string(&self.account)),
+            ("symbol", string(&self.symbol)),
+            ("side", string(self.side.as_str())),
+            ("volume", string(self.volume)),
+            ("worst_price", string_or_null(self.worst_price)),
+            ("magic", Json::Integer(i64::from(self.magic))),
+        ])
+    }
+
+    pub(in crate::gateway) fn take(mut payload: Fields) -> Result<Order, ProtocolError> {
+        let order = Order {
+            account: payload.name("account")?,
+            symbol: payload.name("symbol")?,
+            side: Side::take(&mut payload)?,
+            volume: payload.positive("volume")?,
+            worst_price: payload.positive_or_null("worst_price")?,
+            magic: payload.magic()?,
+        };
+        payload.finish()?;
+        Ok(order)
+    }
+}
+
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestBody {
@@ -87,14 +114,7 @@ impl RequestBody {
 
     fn payload(&self) -> Json {
         match self {
-            RequestBody::Order(order) => object([
-                ("account", string(&order.account)),
-                ("symbol", string(&order.symbol)),
-                ("side", string(order.side.as_str())),
-                ("volume", string(order.volume)),
-                ("worst_price", string_or_null(order.worst_price)),
-                ("magic", Json::Integer(i64::from(order.magic))),
-            ]),
+            RequestBody::Order(order) => order.payload(),
             RequestBody::Status(id) => object([("order_id", string(id))]),
             RequestBody::Kill { reason } => object([("reason", string(reason))]),
             RequestBody::Positions | RequestBody::Account | RequestBody::Heartbeat => object([]),
@@ -103,14 +123,7 @@ impl RequestBody {
 
     fn take(kind: &str, mut payload: Fields) -> Result<RequestBody, ProtocolError> {
         let body = match kind {
-            "ORDER" => RequestBody::Order(Order {
-                account: payload.name("account")?,
-                symbol: payload.name("symbol")?,
-                side: Side::take(&mut payload)?,
-                volume: payload.positive("volume")?,
-                worst_price: payload.positive_or_null("worst_price")?,
-                magic: payload.magic()?,
-            }),
+            "ORDER" => return Ok(RequestBody::Order(Order::take(payload)?)),
             "STATUS" => RequestBody::Status(payload.id("order_id")?),
             "POSITIONS" => RequestBody::Positions,
             "ACCOUNT" => RequestBody::Account,
