@@ -25,7 +25,7 @@ mod verdict;
 use market::{Bar, Calendar};
 
 pub use dry_run::{DryRun, Pace};
-pub use open::{dry_run, live};
+pub use open::{dry_run, live, live_over};
 pub use report::{OpenOrder, PeerReport, TradingReport};
 pub use terms::{Terms, TermsError};
 pub use trader::{Parts, Trader};

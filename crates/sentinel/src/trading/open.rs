@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Live, ModelChoice};
 use crate::gateway::intent_log::{IntentLog, Opened};
 use crate::gateway::kill::KillSwitch;
-use crate::gateway::link::{Link, LinkSettings};
+use crate::gateway::link::{Gateway, Link, LinkSettings};
 use crate::health::Health;
 use crate::pulse::Pulse;
 use crate::state_directory::{RunMode, StateDirectory};
@@ -72,12 +72,6 @@ pub fn live(
     telemetry: &Telemetry,
     health: &Health,
 ) -> Result<Trader<Link>, DeskError> {
-    let terms = Terms::of(config)?;
-    let directory = StateDirectory::create(&config.state.dir.value, RunMode::Live)?;
-    let (log, opened) = IntentLog::open(&directory.intents(), millis(clock.now()))?;
-    tell(&directory.intents(), &opened);
-    let audit = Audit::open(&directory.audit(), &start(config, Mode::Live, clock))?;
-    let kill = KillSwitch::new(&config.state.kill_file.value, stop.clone());
     let gateway = &config.gateway;
     let settings = LinkSettings {
         host: gateway.host.value.clone(),
@@ -90,13 +84,35 @@ pub fn live(
         let pulse = pulse.clone();
         move || pulse.beat()
     };
+    let link = || Ok(Link::start(settings, clock.clone(), stop.clone(), beat)?);
+    live_over(link, config, clock, stop, telemetry, health)
+}
+
+/// The same over any gateway, which is connected to when everything else is there.
+///
+/// # Errors
+/// Anything of what it needs is not to be had.
+pub fn live_over<G: Gateway>(
+    connect: impl FnOnce() -> Result<G, DeskError>,
+    config: &Config,
+    clock: &Clock,
+    stop: &Stop,
+    telemetry: &Telemetry,
+    health: &Health,
+) -> Result<Trader<G>, DeskError> {
+    let terms = Terms::of(config)?;
+    let directory = StateDirectory::create(&config.state.dir.value, RunMode::Live)?;
+    let (log, opened) = IntentLog::open(&directory.intents(), millis(clock.now()))?;
+    tell(&directory.intents(), &opened);
+    let audit = Audit::open(&directory.audit(), &start(config, Mode::Live, clock))?;
+    let kill = KillSwitch::new(&config.state.kill_file.value, stop.clone());
     Trader::new(Parts {
-        gateway: Link::start(settings, clock.clone(), stop.clone(), beat)?,
+        gateway: connect()?,
         log,
         audit,
         settings: config.guards_settings(),
         terms,
-        timeout: gateway.timeout.value,
+        timeout: config.gateway.timeout.value,
         kill,
         clock: clock.clone(),
         telemetry: telemetry.clone(),
