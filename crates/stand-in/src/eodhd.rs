@@ -114,7 +114,8 @@ impl Eodhd {
         let source = Arc::clone(&self.source);
         move |step, from, to| {
             let rows = source.rows(step, from, to).into_iter();
-            rows.map(|row| (row.open_time, row.prices, row.volume)).collect()
+            rows.map(|row| (row.open_time, row.prices, row.volume))
+                .collect()
         }
     }
 

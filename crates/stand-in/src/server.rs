@@ -142,7 +142,10 @@ impl Server {
 
     /// What the next request of this path (without the query) is answered with, before what the others say.
     pub fn script_on(&self, path: &str, fault: Fault) {
-        self.shared.state().scripts_on.push((path.to_owned(), fault));
+        self.shared
+            .state()
+            .scripts_on
+            .push((path.to_owned(), fault));
     }
 
     /// Takes back what [`Server::script_on`] ordered and no request has met; how many those are.
@@ -215,7 +218,10 @@ fn converse(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
     let fault = {
         let mut state = shared.state();
         state.requests.push(request.clone());
-        let on_path = state.scripts_on.iter().position(|(path, _)| *path == request.path);
+        let on_path = state
+            .scripts_on
+            .iter()
+            .position(|(path, _)| *path == request.path);
         let next = match on_path {
             Some(index) => Some(state.scripts_on.remove(index).1),
             None => state.script.pop_front(),

@@ -10,6 +10,7 @@ pub mod child;
 pub mod demo;
 pub mod rules;
 pub mod scrape;
+pub mod soak;
 pub mod sockets;
 pub mod terminal;
 pub mod test;

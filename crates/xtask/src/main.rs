@@ -1,4 +1,4 @@
-//! `cargo xtask demo | test | bench`: the front door for a person with a fresh clone. Parses the command line, nothing else.
+//! `cargo xtask demo | test | bench | soak`: the front door for a person with a fresh clone. Parses the command line, nothing else.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -15,7 +15,10 @@ usage: cargo xtask <command>
                     programs that lie beside xtask
   test  [--long]    install what the tests need, then format, lints, unit, doc, differential, end-to-end and model tests;
                     --long runs the storms at full length
-  bench             measure the scrape side by side with Python's prometheus_client, and the session loop; writes target/bench/report.md";
+  bench             measure the scrape side by side with Python's prometheus_client, and the session loop; writes target/bench/report.md
+  soak  [--hours N] [--seed N] [--short] [--write-golden]
+                    run 24 simulated hours of live trading in minutes against the Python peer, with every remote failing by schedule and the
+                    sentinel killed between any two steps of an order, and prove from the gateway's book that each order happened once";
 
 /// What a shell shows of a program that SIGPIPE ended. Not 0: checks that were not made did not hold.
 const READER_GONE: u8 = 128 + 13;
@@ -42,6 +45,11 @@ fn main() -> ExitCode {
         ["test"] => xtask::test::run(xtask::test::Length::Short),
         ["test", "--long"] => xtask::test::run(xtask::test::Length::Long),
         ["bench"] => xtask::bench::run(),
+        ["soak", rest @ ..] => match xtask::soak::run(rest) {
+            // Its own checks and its own words for bad flags.
+            Ok(status) => return ExitCode::from(status.code().map_or(1, |code| code as u8)),
+            Err(error) => Err(error),
+        },
         ["help" | "--help" | "-h"] => say(USAGE).map_err(Into::into),
         _ => {
             complain(format_args!(

@@ -153,7 +153,7 @@ fn install_gunicorn() -> Result<()> {
 }
 
 /// The reference gateway's own requirements file names the release, so that the tests run on the one that a site installs.
-fn install_gateway() -> Result<()> {
+pub(crate) fn install_gateway() -> Result<()> {
     let requirements = include_str!("../../../ops/gateway/requirements.txt");
     install_venv("gateway", &[requirements.trim()])
 }

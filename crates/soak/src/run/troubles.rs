@@ -1,0 +1,191 @@
+//! Making trouble, and finding out whether it met anything. Invariant: what was ordered for a bar and met nothing is taken back at its end.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::world::World;
+use crate::evidence::diary::Death;
+use crate::gateway::Mood;
+use crate::proxy::{Act, Hit, WireFault};
+use crate::schedule::Trouble;
+use crate::sentinel_process::Request;
+
+/// How far a price moves that no order accepts.
+const MOVED: f64 = 0.01;
+
+/// What was ordered.
+#[derive(Debug, Default)]
+pub(super) struct Armed {
+    /// After which time of the cycle the sentinel is killed.
+    pub(super) assassin: Option<Duration>,
+    pub(super) before: Before,
+}
+
+/// How things were before the cycle, to see what the cycle changed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Before {
+    orders_seen: usize,
+    cycles_cut: u64,
+}
+
+impl World {
+    /// Orders the troubles of a bar. `order` is the price and the side of the order that the model asks for.
+    pub(super) fn arm(
+        &mut self,
+        troubles: &[Trouble],
+        bar: usize,
+        order: Option<(f64, &str)>,
+    ) -> Result<Armed> {
+        let mut armed = Armed {
+            assassin: None,
+            before: Before {
+                orders_seen: self.proxy.seen().orders.len(),
+                cycles_cut: self.diary.cycles_cut,
+            },
+        };
+        for trouble in troubles {
+            match trouble {
+                Trouble::Fetch(_, fault) => self.remotes.spoil_fetch(fault.clone()),
+                Trouble::Predict(_, fault) => self.remotes.spoil_prediction(fault.clone()),
+                Trouble::FeedAway(bars) => {
+                    self.remotes.fell_eodhd();
+                    self.away[0] = Some(bar + bars);
+                }
+                Trouble::HubAway(bars) => {
+                    self.remotes.fell_hub();
+                    self.away[1] = Some(bar + bars);
+                }
+                Trouble::GatewayAway(bars) => {
+                    self.gateway.kill()?;
+                    self.away[2] = Some(bar + bars);
+                    self.come_back(bar)?;
+                }
+                Trouble::Wire(fault) => self.proxy.arm(*fault),
+                Trouble::Broker(mood) => {
+                    self.gateway.kill()?;
+                    self.gateway.start(*mood)?;
+                }
+                Trouble::PriceMoved => {
+                    let moved = order.map(|(price, side)| match side {
+                        "BUY" => price * (1.0 + MOVED),
+                        _ => price * (1.0 - MOVED),
+                    });
+                    self.gateway.set_price(moved)?;
+                }
+                Trouble::NoPrice => self.gateway.set_price(None)?,
+                Trouble::DieAt(step) => self.order_death(step)?,
+                Trouble::DieAfter(time) => armed.assassin = Some(*time),
+                Trouble::KillFile | Trouble::KillSignal => self.throw_kill_switch(trouble, bar)?,
+            }
+        }
+        Ok(armed)
+    }
+
+    /// A status is only asked for when the outcome is unknown; so it is made unknown.
+    fn order_death(&mut self, step: &str) -> Result<()> {
+        if matches!(step, "StatusAnswered" | "Reconciled") {
+            self.proxy.arm(WireFault {
+                hit: Hit::OrderReply,
+                act: Act::Lose,
+            });
+        }
+        self.ask_quietly(&Request::DieAt(Some(step.to_owned())))
+    }
+
+    fn ask_quietly(&mut self, request: &Request) -> Result<()> {
+        if let Some(sentinel) = &mut self.sentinel {
+            sentinel.ask(request)?;
+        }
+        Ok(())
+    }
+
+    /// After the cycle: what met something, and what is taken back.
+    pub(super) fn settle(&mut self, troubles: &[Trouble], before: &Before) -> Result<()> {
+        let [is_feed_left, is_hub_left] = self.remotes.withdraw();
+        // A death that a status brings comes with the next cycle.
+        let waits = troubles.iter().any(
+            |trouble| matches!(trouble, Trouble::DieAt(step) if step == "StatusAnswered" || step == "Reconciled"),
+        );
+        if waits {
+            self.cycle(None)?;
+        }
+        let has_died = self.diary.cycles_cut > before.cycles_cut;
+        let has_order = self.proxy.seen().orders.len() > before.orders_seen;
+        let wire_left = self.proxy.disarm();
+        let mut death = None;
+        for trouble in troubles {
+            let has_met = match trouble {
+                Trouble::Fetch(..) => !is_feed_left,
+                Trouble::Predict(..) => !is_hub_left,
+                Trouble::Wire(fault) => !wire_left.contains(fault),
+                Trouble::Broker(_) => {
+                    if self.away[2].is_none() {
+                        self.gateway.kill()?;
+                        self.gateway.start(Mood::Fills)?;
+                    }
+                    has_order
+                }
+                Trouble::PriceMoved | Trouble::NoPrice => has_order,
+                Trouble::DieAt(step) => {
+                    death = Some(Death::At(step.clone()));
+                    has_died
+                }
+                Trouble::DieAfter(_) => {
+                    death = death.or(Some(Death::InCycle));
+                    has_died
+                }
+                _ => true,
+            };
+            self.diary.trouble(trouble.name(), has_met);
+            match trouble {
+                _ if has_met => {}
+                // Without these the run shows less than it is for.
+                Trouble::DieAt(_) => self.again.push_front(trouble.clone()),
+                _ => self.again.push_back(trouble.clone()),
+            }
+        }
+        if has_died {
+            let death = death.unwrap_or(Death::InCycle);
+            self.note_what_is_not_counted(&death)?;
+            self.diary.died(death);
+        } else if death.is_some() {
+            self.ask_quietly(&Request::DieAt(None))?;
+        }
+        Ok(())
+    }
+
+    /// A verdict that was found out later is counted behind its writing, and the sentinel was killed in between.
+    fn note_what_is_not_counted(&mut self, death: &Death) -> Result<()> {
+        if *death != Death::At("Reconciled".to_owned()) {
+            return Ok(());
+        }
+        self.intents.read_if_there(&self.intents_dir())?;
+        let last = self.intents.orders().pop();
+        let was_taken = last.is_some_and(|last| last.was_taken);
+        self.diary.executions_cut += u64::from(was_taken);
+        Ok(())
+    }
+
+    /// What was away as long as planned is there again.
+    pub(super) fn come_back(&mut self, bar: usize) -> Result<()> {
+        let is_back = |away: &mut Option<usize>| {
+            let is_back = away.is_some_and(|until| until <= bar);
+            if is_back {
+                *away = None;
+            }
+            is_back
+        };
+        let [feed, hub, gateway] = &mut self.away;
+        if is_back(feed) {
+            self.remotes.raise_eodhd()?;
+        }
+        if is_back(hub) {
+            self.remotes.raise_hub()?;
+        }
+        if is_back(gateway) {
+            self.gateway.start(Mood::Fills)?;
+        }
+        Ok(())
+    }
+}
