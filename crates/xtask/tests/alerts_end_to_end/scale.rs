@@ -8,18 +8,21 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use xtask::{rules, workspace};
 
+/// What stands in the shipped files, and what by.
+type Table<const LEN: usize> = [(&'static str, &'static str); LEN];
+
 /// How long a condition holds before an alert fires, and goes on after it: `for` and `keep_firing_for`.
-const HOLDS: [(&str, &str); 6] = [
+const HOLDS: Table<7> = [
     ("30s", "2s"),
     ("1m", "3s"),
     ("2m", "3s"),
     ("5m", "4s"),
     ("10m", "4s"),
     ("15m", "4s"),
+    ("6h", "5s"),
 ];
-const LONG_HOLD: (&str, &str) = ("6h", "5s");
 /// Ranges and offsets of expressions, each longer than the `for` beside it.
-const RANGES: [(&str, &str); 8] = [
+const RANGES: Table<8> = [
     ("1m", "4s"),
     ("5m", "10s"),
     ("10m", "10s"),
@@ -32,7 +35,7 @@ const RANGES: [(&str, &str); 8] = [
 /// How late something may be, in seconds.
 const LATENESS: [&str; 4] = ["> 30", "> 60", "> 120", "> 300"];
 /// Of the tree of Alertmanager. `repeat_interval` stays, apart from that of Watchdog.
-const ROUTES: [(&str, &str); 8] = [
+const ROUTES: Table<8> = [
     ("group_wait: 30s", "group_wait: 1s"),
     ("group_wait: 5s", "group_wait: 500ms"),
     ("group_wait: 2m", "group_wait: 1s"),
@@ -145,26 +148,13 @@ const NEW: &str = "\u{1}";
 /// A rule's text with other durations. The new ones are marked until the end, so that none is replaced twice.
 fn fast_rules(text: &str) -> String {
     let mut text = text.to_owned();
-    let places: [(&[(&str, &str)], &[(&str, &str)]); 3] = [
-        (&HOLDS, &[("for: ", "\n")]),
-        (&[LONG_HOLD], &[("for: ", "\n")]),
-        (
-            &RANGES,
-            &[
-                ("[", "]"),
-                ("offset ", "\n"),
-                ("offset ", " "),
-                ("offset ", ")"),
-            ],
-        ),
-    ];
-    for (table, around) in places {
-        for (was, by) in table {
-            let by = by.replace('s', NEW);
-            for (before, after) in around {
-                let was = format!("{before}{was}{after}");
-                text = text.replace(&was, &format!("{before}{by}{after}"));
-            }
+    for (was, by) in HOLDS {
+        text = replaced_between(&text, was, by, ("for: ", "\n"));
+    }
+    for (was, by) in RANGES {
+        text = replaced_between(&text, was, by, ("[", "]"));
+        for after in ["\n", " ", ")"] {
+            text = replaced_between(&text, was, by, ("offset ", after));
         }
     }
     for was in LATENESS {
@@ -173,4 +163,10 @@ fn fast_rules(text: &str) -> String {
         }
     }
     text.replace(NEW, "s")
+}
+
+fn replaced_between(text: &str, was: &str, by: &str, (before, after): (&str, &str)) -> String {
+    let by = by.replace('s', NEW);
+    let was = format!("{before}{was}{after}");
+    text.replace(&was, &format!("{before}{by}{after}"))
 }
