@@ -322,6 +322,40 @@ mod tests {
     }
 
     #[test]
+    fn what_keeps_orders_back_degrades_and_the_age_of_a_heartbeat_is_that_of_the_moment() {
+        let clock = Clock::driven(1e9);
+        let health = all_well(&clock);
+        let mut report = TradingReport::dry_run(TradingState::Active, vec!["a note".to_owned()]);
+        health.set_trading(report.clone());
+        assert_eq!(health.report().status, Status::Ok);
+        assert_eq!(health.report().notes, ["a note"]);
+        report.is_live = true;
+        report.why = vec!["words".to_owned()];
+        report.gateway = Some(PeerReport {
+            is_answering: true,
+            account: None,
+            is_trading_allowed: None,
+            is_killed: None,
+            last_heartbeat: Some(1e9),
+            last_heartbeat_age_seconds: None,
+            roundtrip_seconds: None,
+            clock_offset_seconds: None,
+            breaker: "closed",
+            reconciliation: String::new(),
+            reconciled_at: None,
+            orders: Vec::new(),
+            seen: Some(clock.now().monotonic),
+        });
+        health.set_trading(report);
+        clock.advance(Duration::from_secs(7));
+        let report = health.report();
+        assert_eq!((report.status, report.mode), (Status::Degraded, "live"));
+        assert_eq!(report.why, ["words"]);
+        let gateway = report.gateway.unwrap();
+        assert_eq!(gateway.last_heartbeat_age_seconds, Some(7.0));
+    }
+
+    #[test]
     fn without_a_prediction_it_is_not_ok_although_nothing_failed() {
         let clock = Clock::driven(1e9);
         let health = Health::new(clock.clone(), Duration::from_secs(180), "hub");

@@ -76,11 +76,14 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
         {
             self.breaker.succeeded(now);
             self.telemetry.record_gateway_heartbeat(seen.at.unix);
-            let before = self.link.seen.as_ref();
-            let is_other = before
-                .is_some_and(|before| before.heartbeat.started_at != seen.heartbeat.started_at);
-            if is_other {
-                self.reconciliation.undo("the gateway was started anew");
+            if let Some(before) = self.link.seen.as_ref().map(|seen| &seen.heartbeat) {
+                if before.started_at != seen.heartbeat.started_at {
+                    self.reconciliation.undo("the gateway was started anew");
+                }
+                if before.account != seen.heartbeat.account {
+                    self.reconciliation
+                        .undo("the gateway trades another account than before");
+                }
             }
         }
         if let Some(offset) = link.clock_offset {

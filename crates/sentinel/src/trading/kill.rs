@@ -50,10 +50,15 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
                 info!("the gateway is killed too");
                 self.kill_acknowledged = Some(self.clock.now());
             }
-            other => error!(
-                ?other,
-                "the gateway has not acknowledged the kill, it is told again"
-            ),
+            // Each second, as long as it lasts; once is enough to know.
+            other if !self.is_kill_told => {
+                self.is_kill_told = true;
+                error!(
+                    ?other,
+                    "the gateway has not acknowledged the kill, it is told again each second"
+                );
+            }
+            _ => {}
         }
     }
 }

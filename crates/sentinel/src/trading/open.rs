@@ -48,15 +48,11 @@ pub fn dry_run(
             (Pace::in_memory(&error.to_string()), None)
         }
     };
-    let kill = KillSwitch::new(&config.state.kill_file.value, stop.clone());
-    DryRun::new(
-        config,
-        pace,
-        audit,
-        Some(kill),
-        clock.clone(),
-        health.clone(),
-    )
+    let kill_file = &config.state.kill_file.value;
+    // Where its directory cannot be there, nobody could have put it there; a live run takes that for a kill, and this one for no reason to stop.
+    let has_place = matches!(pace, Pace::Log(_)) || kill_file.parent().is_some_and(Path::is_dir);
+    let kill = has_place.then(|| KillSwitch::new(kill_file, stop.clone()));
+    DryRun::new(config, pace, audit, kill, clock.clone(), health.clone())
 }
 
 /// The trader of a live run, which has not asked the gateway for anything yet.

@@ -131,7 +131,11 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
     ) -> Fate {
         self.step(Step::Checked);
         let Some(order) = self.terms.order(candidate, side) else {
-            return Fate::Refused(Refusal::Absurd(Input::UnitValue));
+            // The guards have refused an order whose price is not known; they look at its value.
+            let refusal = Refusal::Absurd(Input::UnitValue);
+            let verdict = Verdict::refused(&refusal);
+            self.audit_refusal(candidate, decision, Some(looked), verdict);
+            return Fate::Refused(refusal);
         };
         let last_seq = self.log.state().map_or(0, State::last_seq);
         let key = self.terms.idempotency_key(candidate.bar.open_time);

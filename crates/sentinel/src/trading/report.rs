@@ -200,10 +200,23 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
             Some(_) => {}
         }
         why.extend(self.peer_refusal().map(|refusal| refusal.to_string()));
+        why.extend(self.unvalued().map(|symbol| {
+            format!("a position in {symbol} has no value that is known: gateway.contract_sizes lacks it, or it is quoted in another currency than the account's")
+        }));
         if self.breaker_state() != breaker::State::Closed {
             why.push("the circuit breaker in front of gateway is open".to_owned());
         }
         why
+    }
+
+    /// A position for which every order is refused, because nobody knows its value.
+    fn unvalued(&self) -> Option<&str> {
+        let (positions, currency) = (self.positions.as_ref()?, self.currency()?);
+        let one = positions.value.positions.iter().find(|one| {
+            let (symbol, price) = (one.symbol.as_str(), one.current_price.value());
+            self.terms.lot_value(symbol, price, currency).is_none()
+        })?;
+        Some(one.symbol.as_str())
     }
 
     /// What the gateway says of itself that every order is refused for.

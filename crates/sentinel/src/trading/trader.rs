@@ -110,6 +110,8 @@ pub struct Trader<G, S: Storage = Disk> {
     pub(super) uncounted: Vec<Intent>,
     /// The last close that was decided on.
     pub(super) last_price: Option<Decimal>,
+    /// Whether it was said that the gateway has not acknowledged the kill.
+    pub(super) is_kill_told: bool,
     /// When the gateway acknowledged the kill.
     pub(super) kill_acknowledged: Option<Now>,
     pub(super) on_step: Box<dyn FnMut(Step) + Send>,
@@ -147,6 +149,7 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
             decided_at: Vec::new(),
             uncounted: Vec::new(),
             last_price: None,
+            is_kill_told: false,
             kill_acknowledged: None,
             on_step: Box::new(|_| {}),
             log: parts.log,

@@ -1,8 +1,11 @@
 //! The trading path over a gateway in memory and a directory that loses power.
 
+mod dry_run;
 mod model;
 mod peer;
 mod situations;
+mod steps;
+mod terms;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -170,28 +173,9 @@ impl World {
     }
 
     fn consider(&mut self, wire: [f64; 3]) -> Fate {
-        let bar = self.bar();
         let stale_from = self.clock.now().unix_seconds() + 60;
-        let bars: Vec<Bar> = (1 - BAR_COUNT as i64..=0)
-            .map(|back| Bar {
-                open_time: bar.open_time + back * 3_600,
-                ..bar
-            })
-            .collect();
-        let identity = ModelIdentity {
-            model: "m".to_owned(),
-            version: "1".to_owned(),
-        };
-        let candidate = Candidate {
-            bars: &bars,
-            features: &features::build(&bars).unwrap(),
-            model: &Model::hub(&identity),
-            bar,
-            probabilities: Probabilities::new(wire).unwrap(),
-            stale_from,
-            calendar: Calendar::Always,
-        };
-        self.trader.consider(&candidate).1
+        let bar = self.bar();
+        consider(&mut self.trader, bar, wire, stale_from)
     }
 
     fn next_bar(&mut self) {
@@ -243,6 +227,30 @@ impl Drop for World {
             assert_eq!(report.reproduced, report.decisions);
         }
     }
+}
+
+/// A desk decides on a bar.
+fn consider(desk: &mut dyn Desk, bar: Bar, wire: [f64; 3], stale_from: i64) -> Fate {
+    let bars: Vec<Bar> = (1 - BAR_COUNT as i64..=0)
+        .map(|back| Bar {
+            open_time: bar.open_time + back * 3_600,
+            ..bar
+        })
+        .collect();
+    let identity = ModelIdentity {
+        model: "m".to_owned(),
+        version: "1".to_owned(),
+    };
+    let candidate = Candidate {
+        bars: &bars,
+        features: &features::build(&bars).unwrap(),
+        model: &Model::hub(&identity),
+        bar,
+        probabilities: Probabilities::new(wire).unwrap(),
+        stale_from,
+        calendar: Calendar::Always,
+    };
+    desk.consider(&candidate).1
 }
 
 #[allow(clippy::too_many_arguments, reason = "the parts of a world")]

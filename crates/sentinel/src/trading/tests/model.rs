@@ -31,10 +31,18 @@ enum Event {
     FillPlaced,
     PeerRestarts,
     /// The process ends at this step from here on, and another one starts.
-    Crash { step: usize, cut: Option<usize> },
+    Crash {
+        step: usize,
+        cut: Option<usize>,
+    },
     /// Storage fails in so many operations.
-    Disk { after: usize, is_full: bool },
-    AuditDisk { after: usize },
+    Disk {
+        after: usize,
+        is_full: bool,
+    },
+    AuditDisk {
+        after: usize,
+    },
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
@@ -106,7 +114,9 @@ fn happen(world: &mut World, event: &Event, cut: &mut Option<usize>) {
         Event::Again => run(world, |world| drop(world.cycle(BUY))),
         Event::Beat => run(world, |world| world.trader.beat()),
         Event::Wait(seconds) => {
-            world.clock.advance(Duration::from_secs(u64::from(*seconds)));
+            world
+                .clock
+                .advance(Duration::from_secs(u64::from(*seconds)));
             false
         }
         Event::Messages(faults) => {

@@ -66,6 +66,8 @@ pub(super) struct Book {
     keys: BTreeMap<String, (MessageId, Order)>,
     revoked: BTreeSet<MessageId>,
     pub(super) fills: Vec<Fill>,
+    /// Positions that are nobody's orders, each in a symbol of its own.
+    pub(super) other_positions: Vec<Fill>,
     /// The order whose outcome the trader does not know.
     unresolved: Option<MessageId>,
     pub(super) asked: Vec<&'static str>,
@@ -105,6 +107,7 @@ impl Peer {
             keys: BTreeMap::new(),
             revoked: BTreeSet::new(),
             fills: Vec::new(),
+            other_positions: Vec::new(),
             unresolved: None,
             asked: Vec::new(),
             orders_sent: Vec::new(),
@@ -221,7 +224,15 @@ impl Book {
                 ReplyBody::Positions(Positions {
                     account: name(self.account),
                     as_of: now,
-                    positions: (!net.is_zero()).then_some(position).into_iter().collect(),
+                    positions: (!net.is_zero())
+                        .then(|| position.clone())
+                        .into_iter()
+                        .chain(self.other_positions.iter().map(|other| Position {
+                            symbol: other.symbol.clone(),
+                            magic: 0,
+                            ..position.clone()
+                        }))
+                        .collect(),
                 })
             }
             RequestBody::Account => ReplyBody::Account(Account {

@@ -299,3 +299,40 @@ fn a_kill_halts_at_the_next_beat_and_is_told_to_the_gateway_until_it_says_so() {
         world.why()
     );
 }
+
+#[test]
+fn a_gateway_that_comes_to_the_right_account_is_compared_with_before_it_is_traded_with() {
+    let mut world = World::new();
+    assert_eq!(world.cycle(BUY), Fate::Executed);
+    world.peer.0.borrow_mut().account = "7002";
+    world.next_bar();
+    assert_eq!(world.cycle(BUY), Fate::Refused(Refusal::WrongAccount));
+    // Meanwhile somebody closed the position of the first account.
+    {
+        let mut book = world.peer.0.borrow_mut();
+        book.fills.clear();
+        book.account = "7001";
+        book.is_forbidden = true;
+    }
+    world.next_bar();
+    assert_eq!(
+        world.cycle(BUY),
+        Fate::Refused(Refusal::Halted(Some(HaltReason::PositionMismatch)))
+    );
+}
+
+#[test]
+fn a_position_that_nobody_can_value_refuses_every_order_and_is_named() {
+    let mut world = World::new();
+    let mut fill = foreign_fill();
+    fill.symbol = crate::gateway::protocol::Text::name("USDJPY").unwrap();
+    world.peer.0.borrow_mut().other_positions.push(fill);
+    world.peer.0.borrow_mut().is_forbidden = true;
+    let refusal = Refusal::Absurd(Input::Positions);
+    assert_eq!(world.cycle(BUY), Fate::Refused(refusal));
+    assert!(
+        world.why().contains("USDJPY has no value"),
+        "{}",
+        world.why()
+    );
+}
