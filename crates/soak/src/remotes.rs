@@ -13,7 +13,7 @@ use std::sync::Arc;
 use market::Bar;
 use sentinel::features;
 use serde_json::json;
-use stand_in::{Clock, Eodhd, Fault, Mlflow, PlainBar, Predict, Replay};
+use stand_in::{Clock, Eodhd, Fault, Mlflow, PlainBar, Predict, Replay, RowFault};
 
 pub use notes::Asked;
 use notes::Notes;
@@ -125,10 +125,13 @@ impl Remotes {
 
     /// Orders a fault for the next fetch.
     pub fn spoil_fetch(&self, fault: Fault) {
-        if fault == Fault::Rows(stand_in::RowFault::Gap) {
+        let newest = newest_closed(self.time.now_ms());
+        match fault {
             // The tenth newest closed bar.
-            let missing = newest_closed(self.time.now_ms()) - 9 * INTERVAL;
-            self.notes.left_out(missing);
+            Fault::Rows(RowFault::Gap) => self.notes.left_out(newest - 9 * INTERVAL),
+            // The one that comes behind the newest is not used.
+            Fault::Rows(RowFault::OutOfOrder) => self.notes.left_out(newest - INTERVAL),
+            _ => {}
         }
         if let Some(eodhd) = &self.eodhd {
             eodhd.script_on(FETCH_PATH, fault);

@@ -38,27 +38,22 @@ pub(super) fn none_from_bad_input(evidence: &Evidence) -> Check {
             format!("{} is a {} and the model said {side:?}", sent.id, sent.side)
         });
     }
-    let spoiled = evidence
-        .asked
-        .iter()
-        .filter(|asked| asked.is_spoiled)
-        .count();
+    let met = |kinds: &[&str]| -> u64 {
+        let met = evidence.diary.met.iter();
+        let of_kind = met.filter(|(name, _)| kinds.iter().any(|kind| name.starts_with(kind)));
+        of_kind.map(|(_, count)| count).sum()
+    };
+    let (fetches, predictions) = (met(&["fetch", "start with"]), met(&["predict"]));
     let untrue = evidence
         .asked
         .iter()
         .filter(|asked| asked.bar.is_none())
         .count();
-    let fetches = evidence
-        .diary
-        .met
-        .iter()
-        .filter(|(name, _)| name.starts_with("fetch"));
-    let fetches: u64 = fetches.map(|(_, count)| count).sum();
-    check.need(spoiled > 0 && fetches > 0, || {
+    check.need(fetches > 0 && predictions > 0, || {
         "nothing bad was served".to_owned()
     });
     check.counted(format!(
-        "{} orders; {fetches} bad fetches, {spoiled} bad predictions, {untrue} questions that were not of the newest true bars",
+        "{} orders; {fetches} bad fetches, {predictions} bad predictions, {untrue} questions that were not of the newest true bars",
         evidence.seen.orders.len()
     ))
 }

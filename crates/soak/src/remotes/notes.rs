@@ -27,7 +27,7 @@ pub(super) struct Notes(Mutex<Noted>);
 struct Noted {
     asked: Vec<Asked>,
     is_spoiled: bool,
-    /// Openings of true bars that a response once left out in the middle.
+    /// Openings of true bars that a response once left out in the middle, or had in another place than theirs.
     gaps: Vec<i64>,
 }
 
@@ -37,7 +37,7 @@ impl Notes {
         self.noted().is_spoiled = is_spoiled;
     }
 
-    /// A response leaves this bar out.
+    /// A response has no use of this bar.
     pub(super) fn left_out(&self, bar: i64) {
         self.noted().gaps.push(bar);
     }

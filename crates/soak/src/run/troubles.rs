@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use stand_in::{Fault, RowFault};
 
 use super::world::World;
 use crate::evidence::diary::Death;
@@ -47,6 +48,18 @@ impl World {
         for trouble in troubles {
             match trouble {
                 Trouble::Fetch(_, fault) => self.remotes.spoil_fetch(fault.clone()),
+                Trouble::StartWith(_, fault) => {
+                    // Its end is a SIGKILL.
+                    self.sentinel = None;
+                    self.diary.died(Death::AtRest);
+                    self.stand_up()?;
+                    self.remotes.spoil_fetch(fault.clone());
+                }
+                Trouble::FeedStale => {
+                    self.remotes.fell_eodhd();
+                    self.away[0] = Some(bar + 1);
+                    self.is_stale_on_return = true;
+                }
                 Trouble::Predict(_, fault) => self.remotes.spoil_prediction(fault.clone()),
                 Trouble::FeedAway(bars) => {
                     self.remotes.fell_eodhd();
@@ -116,7 +129,7 @@ impl World {
         let mut death = None;
         for trouble in troubles {
             let has_met = match trouble {
-                Trouble::Fetch(..) => !is_feed_left,
+                Trouble::Fetch(..) | Trouble::StartWith(..) => !is_feed_left,
                 Trouble::Predict(..) => !is_hub_left,
                 Trouble::Wire(fault) => !wire_left.contains(fault),
                 Trouble::Broker(_) => {
@@ -179,6 +192,10 @@ impl World {
         let [feed, hub, gateway] = &mut self.away;
         if is_back(feed) {
             self.remotes.raise_eodhd()?;
+            if std::mem::take(&mut self.is_stale_on_return) {
+                let stale = Fault::Rows(RowFault::Stale(1));
+                self.remotes.spoil_fetch(stale);
+            }
         }
         if is_back(hub) {
             self.remotes.raise_hub()?;

@@ -44,6 +44,8 @@ pub struct World {
     pub(super) intents: Intents,
     /// The bars at which feed, model server and gateway are back.
     pub(super) away: [Option<usize>; 3],
+    /// Whether the feed comes back with rows that end a bar too early.
+    pub(super) is_stale_on_return: bool,
     /// Troubles that met nothing, to be tried again.
     pub(super) again: VecDeque<Trouble>,
     /// The bar at which a person resets the kill switch, and when it was thrown.
@@ -75,6 +77,7 @@ impl World {
             diary: Diary::default(),
             intents: Intents::default(),
             away: [None; 3],
+            is_stale_on_return: false,
             again: VecDeque::new(),
             person: None,
         })

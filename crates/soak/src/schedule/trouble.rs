@@ -17,6 +17,11 @@ pub const PERSON_BARS: usize = 4;
 pub enum Trouble {
     /// The feed's answer.
     Fetch(&'static str, Fault),
+    /// The sentinel is killed at rest, and this is the first answer of the feed to the next one.
+    StartWith(&'static str, Fault),
+    /// The feed is killed at a bar, and back at the next one with rows that end at that bar: the newest bar that is known was never decided on,
+    /// and is too old.
+    FeedStale,
     /// The model server's answer.
     Predict(&'static str, Fault),
     /// The feed is killed, and back that many bars later.
@@ -48,6 +53,8 @@ impl Trouble {
     pub fn name(&self) -> String {
         match self {
             Trouble::Fetch(name, _) => format!("fetch {name}"),
+            Trouble::StartWith(name, _) => format!("start with {name}"),
+            Trouble::FeedStale => "feed away, then stale".to_owned(),
             Trouble::Predict(name, _) => format!("predict {name}"),
             Trouble::FeedAway(bars) => format!("feed away {bars}"),
             Trouble::HubAway(bars) => format!("hub away {bars}"),
@@ -72,6 +79,7 @@ impl Trouble {
     pub(super) fn pause_after(&self) -> usize {
         match self {
             Trouble::FeedAway(bars) | Trouble::HubAway(bars) | Trouble::GatewayAway(bars) => *bars,
+            Trouble::FeedStale => 1,
             Trouble::KillFile | Trouble::KillSignal => PERSON_BARS,
             _ => 0,
         }
@@ -177,7 +185,16 @@ pub fn deck(steps: &[&str], random: &mut Random) -> Vec<Trouble> {
         Mood::PlacesAndCancels,
     ];
     deck.extend(moods.map(Trouble::Broker));
+    let rows = [
+        ("rows short", RowFault::Short(150)),
+        ("rows with a gap", RowFault::Gap),
+        ("rows out of order", RowFault::OutOfOrder),
+        ("rows null", RowFault::Null),
+        ("rows high below low", RowFault::Ohlc),
+    ];
+    deck.extend(rows.map(|(name, fault)| Trouble::StartWith(name, Fault::Rows(fault))));
     deck.extend([
+        Trouble::FeedStale,
         Trouble::PriceMoved,
         Trouble::NoPrice,
         Trouble::FeedAway(3),
