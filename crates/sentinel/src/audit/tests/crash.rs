@@ -62,8 +62,11 @@ fn run(at: usize, fault: Fault) -> bool {
     if let Ok(mut audit) = Audit::open_in(disk.clone(), &start(), SHORT) {
         write(&mut audit, 0, &mut written);
     }
+    // A failure of the device leaves what its own end leaves: the hardest cuts are enough.
+    let step = if fault == Fault::Stop { 1 } else { 3 };
     let mut left: Vec<_> = POWER_CUTS
         .iter()
+        .step_by(step)
         .map(|cut| (disk.power_cut(*cut), format!("{fault:?} {at} {cut:?}")))
         .collect();
     left.push((

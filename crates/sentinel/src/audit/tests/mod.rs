@@ -333,3 +333,34 @@ fn digests_are_those_of_the_documented_bytes() {
         "7c0ef5e0b08bb420b68efec559b12c8c43a4c8f7980ba8660938ef61771b24f2"
     );
 }
+
+#[test]
+fn a_window_that_is_no_continuation_is_written_whole() {
+    let disk = Simulated::default();
+    let mut audit = open(&disk);
+    let mut revised = Made::buy(6);
+    revised.bars[50].volume += 1.0;
+    let mut minus_zero = revised.clone();
+    let zero = minus_zero.bars.iter().position(|bar| bar.volume == 0.0);
+    minus_zero.bars[zero.unwrap()].volume = -0.0;
+    let all = BAR_COUNT;
+    for (mut made, new) in [
+        (Made::buy(0), all),
+        (Made::buy(0), 0),
+        (Made::buy(1), 1),
+        (Made::buy(4), 3),
+        (revised, all),
+        (minus_zero, all),
+        (Made::buy(2), all),
+    ] {
+        made.features = features::build(&made.bars).unwrap();
+        audit.decision(&made.decision()).unwrap();
+        let Some(Record::Decision(last)) = lines(&disk).pop() else {
+            panic!("the last line is a decision");
+        };
+        assert_eq!(last.bars().len(), new);
+    }
+    let report = replayed(&disk);
+    assert!(report.is_good(), "{:?}", report.findings);
+    assert_eq!(report.reproduced, 7);
+}

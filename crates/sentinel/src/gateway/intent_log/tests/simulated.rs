@@ -215,11 +215,13 @@ impl Storage for Simulated {
     fn sync_file(&self, file: &mut usize) -> io::Result<()> {
         let result = self.step();
         let mut inner = self.0.borrow_mut();
+        let is_stopped = matches!(inner.fault, Some((_, Fault::Stop)));
         let image = &mut inner.files[*file];
         match result {
             Ok(()) if !image.is_doomed => image.durable_len = image.live.len(),
             Ok(()) => {}
-            Err(_) => image.is_doomed = true,
+            // The end of the process is no failure of the device.
+            Err(_) => image.is_doomed |= !is_stopped,
         }
         result
     }
