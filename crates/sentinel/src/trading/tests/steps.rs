@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::decide::TradingState;
+use crate::gateway::guards::refusal::Input;
 use crate::gateway::intent_log::tests::simulated::Fault as DiskFault;
 
 /// Nothing has left, nothing is open, and the bar is decided.
@@ -89,4 +90,22 @@ fn every_step_of_an_order_is_told_in_its_order() {
     assert_eq!(world.cycle(BUY), Fate::Unknown);
     world.trader.beat();
     assert_eq!(*told.lock().unwrap(), Step::ALL);
+}
+
+#[test]
+fn an_order_whose_price_cannot_be_on_the_wire_is_not_sent_and_its_audit_is_reproduced() {
+    let mut world = World::new();
+    world.trader.begin_cycle();
+    let price = 1e-9;
+    let bar = Bar {
+        open: price,
+        high: price,
+        low: price,
+        close: price,
+        ..world.bar()
+    };
+    let stale_from = world.clock.now().unix_seconds() + 60;
+    let fate = consider(&mut world.trader, bar, BUY, stale_from);
+    assert_eq!(fate, Fate::Refused(Refusal::Absurd(Input::UnitValue)));
+    assert_eq!(world.peer.0.borrow().orders_sent, []);
 }
