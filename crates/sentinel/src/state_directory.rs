@@ -4,8 +4,8 @@
 //! and directories that are there already, whatever their permissions.
 
 use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -39,6 +39,29 @@ pub struct StateDirectoryError {
     source: io::Error,
 }
 
+/// The state is not that of the armed account.
+#[derive(Debug, Error)]
+pub enum ClaimError {
+    /// Another account's orders and losses are in it.
+    #[error("{}: this state directory is that of account `{found}`, and arm.account is `{armed}`; accepted: a state directory of its own for each account, see --state-dir", .path.display())]
+    OtherAccount {
+        /// The file that says so.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Who asks for it.
+        armed: String,
+    },
+    /// The name cannot be read or written.
+    #[error("{}: cannot read or write whose state directory it is", .path.display())]
+    Storage {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
 /// The directories of one run mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateDirectory {
@@ -48,6 +71,7 @@ pub struct StateDirectory {
 
 /// Orders and equity are nobody else's business.
 const DIRECTORY_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 
 impl StateDirectory {
     /// Where they are, whether they are there or not.
@@ -73,6 +97,32 @@ impl StateDirectory {
     /// The directory of the intent log.
     pub fn intents(&self) -> PathBuf {
         self.root.join(self.mode.as_str()).join("intents")
+    }
+
+    /// Makes these directories that account's, for good, or finds that they are. To be called by whoever holds the lock of the intent log:
+    /// what it says of open orders, of the position and of the day's opening equity is about one account.
+    ///
+    /// # Errors
+    /// They are another account's, or nobody can say.
+    pub fn claim(&self, account: &str) -> Result<(), ClaimError> {
+        let folder = self.root.join(self.mode.as_str());
+        let path = folder.join("account");
+        let found = match fs::read_to_string(&path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return write_name(&folder, &path, account)
+                    .map_err(|source| ClaimError::Storage { path, source });
+            }
+            Err(source) => return Err(ClaimError::Storage { path, source }),
+        };
+        match found.trim_end_matches('\n') {
+            found if found == account => Ok(()),
+            found => Err(ClaimError::OtherAccount {
+                path,
+                found: found.to_owned(),
+                armed: account.to_owned(),
+            }),
+        }
     }
 
     /// The directory of the audit.
@@ -101,11 +151,50 @@ fn make(path: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
+/// All of the name or none, durable.
+fn write_name(folder: &Path, path: &Path, account: &str) -> io::Result<()> {
+    let draft = path.with_extension("new");
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(FILE_MODE)
+        .open(&draft)?;
+    writeln!(file, "{account}")?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    File::open(folder)?.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn a_state_directory_is_one_accounts_for_good_and_another_one_is_told_whose_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let live = StateDirectory::create(folder.path(), RunMode::Live).unwrap();
+        for _ in 0..2 {
+            live.claim("7001").unwrap();
+        }
+        let error = live.claim("7002").unwrap_err().to_string();
+        assert!(
+            error.contains("live/account") && error.contains("`7001`") && error.contains("`7002`"),
+            "{error}"
+        );
+        live.claim("7001").unwrap();
+        let path = folder.path().join("live/account");
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+        // What cannot be read is nobody's to take.
+        fs::write(&path, [0xff]).unwrap();
+        assert!(matches!(
+            live.claim("7001"),
+            Err(ClaimError::Storage { .. })
+        ));
+    }
 
     #[test]
     fn what_is_made_is_its_owners_alone_and_what_is_there_stays_as_it_is() {

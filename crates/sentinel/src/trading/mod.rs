@@ -39,7 +39,7 @@ use crate::gateway::guards::refusal::Refusal;
 use crate::gateway::intent_log::error::LogError;
 use crate::gateway::link::LinkError;
 use crate::model::Probabilities;
-use crate::state_directory::StateDirectoryError;
+use crate::state_directory::{ClaimError, StateDirectoryError};
 
 /// A closed bar that waits for its decision.
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +108,9 @@ pub enum DeskError {
     /// The intent log cannot be opened.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The state is another account's.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// The audit cannot be opened.
     #[error(transparent)]
     Audit(#[from] AuditError),

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a live run does not start without all of it, and a dry run always starts. Must not touch: what is in the files.
 
-use std::path::Path;
+use std::path::{self, Path};
 
 use tracing::{error, info, warn};
 
@@ -99,6 +99,8 @@ pub fn live_over<G: Gateway>(
     let terms = Terms::of(config)?;
     let directory = StateDirectory::create(&config.state.dir.value, RunMode::Live)?;
     let (log, opened) = IntentLog::open(&directory.intents(), millis(clock.now()))?;
+    // Under the log's lock.
+    directory.claim(terms.account())?;
     tell(&directory.intents(), &opened);
     let audit = Audit::open(&directory.audit(), &start(config, Mode::Live, clock))?;
     let kill = KillSwitch::new(&config.state.kill_file.value, stop.clone());
@@ -119,9 +121,11 @@ pub fn live_over<G: Gateway>(
 
 /// What the opening of the log found.
 fn tell(directory: &Path, opened: &Opened) {
+    // A relative one is another one wherever the daemon is started from.
+    let directory = path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
     let directory = directory.display();
     if opened.is_new {
-        info!(%directory, "a new intent log: nothing was ever decided here");
+        warn!(%directory, "a new intent log: nothing was ever decided here");
     }
     if opened.torn {
         info!(%directory, "the intent log ends in a record that was never acknowledged, which is passed over");

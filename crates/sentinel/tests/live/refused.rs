@@ -1,6 +1,6 @@
 //! What is wrong at the other end is told as what it is, and nothing is sent.
 
-use crate::world::{World, some_cycles, until_why};
+use crate::world::{World, some_cycles, until_reconciled, until_why};
 
 #[test]
 fn another_account_is_refused_and_named() {
@@ -30,4 +30,22 @@ fn another_secret_is_told_as_what_it_is() {
     let log = daemon.log();
     assert!(!log.contains(world.secret), "the secret is in the log");
     daemon.end();
+}
+
+#[test]
+fn the_state_directory_of_one_account_is_not_used_for_another_one() {
+    let Some(mut world) = World::new("the_state_directory_of_one_account") else {
+        return;
+    };
+    let daemon = world.start();
+    until_reconciled(&daemon, "position");
+    daemon.end();
+    world.account = "7001";
+    let mut daemon = world.start();
+    assert_eq!(daemon.wait().code(), Some(1), "{}", daemon.log());
+    let log = daemon.log();
+    assert!(
+        log.contains("is that of account `1000001`, and arm.account is `7001`"),
+        "{log}"
+    );
 }
