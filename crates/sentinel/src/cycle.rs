@@ -182,6 +182,11 @@ impl Cycle {
         self.desk.beat();
     }
 
+    /// The program ends.
+    pub fn end(&mut self) {
+        self.desk.end();
+    }
+
     /// The wall clock was set. Which bar is closed was judged by it, so none of the bars is trusted any more: all are asked for again at the
     /// next tick. What was decided on stays decided on.
     pub fn clock_was_set(&mut self) {

@@ -134,6 +134,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), StartError> {
             notify(&[NotifyState::Ready]);
         }
     }
+    cycle.end();
     notify(&[NotifyState::Stopping]);
     info!("ended by a signal");
     Ok(())

@@ -6,8 +6,10 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::stop::Stop;
 
@@ -36,6 +38,11 @@ impl Cause {
     }
 }
 
+/// A look that takes longer has found nothing out: a file system over a network keeps whoever looks waiting for as long as it likes.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(5);
+
+type Look = fn(&Path) -> Option<Cause>;
+
 /// The switch. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct KillSwitch {
@@ -43,6 +50,27 @@ pub struct KillSwitch {
     stop: Stop,
     /// The first cause that was found; 0 before.
     found: Arc<AtomicU8>,
+    look_at: Look,
+    time_max: Duration,
+    eye: Arc<Mutex<Option<Eye>>>,
+}
+
+/// A thread that looks, so that it is not the loop that a file system keeps. Ends with the last switch.
+#[derive(Debug)]
+struct Eye {
+    ask: SyncSender<()>,
+    told: Receiver<Option<Cause>>,
+}
+
+impl Eye {
+    fn open(path: PathBuf, look_at: Look) -> io::Result<Eye> {
+        let (ask, asked) = sync_channel(1);
+        let (tell, told) = sync_channel(1);
+        std::thread::Builder::new()
+            .name("kill-file".to_owned())
+            .spawn(move || while asked.recv().is_ok() && tell.send(look_at(&path)).is_ok() {})?;
+        Ok(Eye { ask, told })
+    }
 }
 
 impl KillSwitch {
@@ -52,6 +80,26 @@ impl KillSwitch {
             path: path.to_owned(),
             stop,
             found: Arc::default(),
+            look_at,
+            time_max: LOOK_TIME_MAX,
+            eye: Arc::default(),
+        }
+    }
+
+    /// What the file says, or that nobody could say in time: it is on then for good, and not asked again.
+    fn look_in_time(&self) -> Option<Cause> {
+        let mut eye = self.eye.lock().unwrap_or_else(PoisonError::into_inner);
+        if eye.is_none() {
+            match Eye::open(self.path.clone(), self.look_at) {
+                Ok(opened) => *eye = Some(opened),
+                // No thread to be had says nothing about the file.
+                Err(_) => return (self.look_at)(&self.path),
+            }
+        }
+        let asked = eye.as_ref().filter(|eye| eye.ask.try_send(()).is_ok());
+        match asked.map(|eye| eye.told.recv_timeout(self.time_max)) {
+            Some(Ok(found)) => found,
+            _ => Some(Cause::Unreadable),
         }
     }
 
@@ -74,7 +122,7 @@ impl KillSwitch {
         let cause = if self.stop.was_killed() {
             Some(Cause::Signal)
         } else {
-            look_at(&self.path)
+            self.look_in_time()
         }?;
         self.found.store(cause as u8, Ordering::Release);
         Some(cause)
@@ -146,6 +194,19 @@ mod tests {
         assert!(clone.is_on() && clone.cause() == "file");
         // Another process begins anew.
         assert!(!KillSwitch::new(&path, Stop::default()).is_on());
+    }
+
+    #[test]
+    fn a_file_system_that_keeps_whoever_looks_waiting_is_on_and_keeps_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut switch = KillSwitch::new(&folder.path().join("kill"), Stop::default());
+        // As long as the test runs.
+        switch.look_at = |_| loop {
+            std::thread::park();
+        };
+        switch.time_max = Duration::from_millis(50);
+        assert_eq!(switch.cause(), "unreadable");
+        assert!(switch.is_on(), "it is not asked again");
     }
 
     #[test]

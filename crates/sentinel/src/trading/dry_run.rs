@@ -220,4 +220,6 @@ impl Desk for DryRun {
     fn end_cycle(&mut self) {
         self.publish();
     }
+
+    fn end(&mut self) {}
 }

@@ -8,17 +8,22 @@ use super::Trader;
 use super::ask::Budget;
 use crate::gateway::intent_log::record::HaltReason;
 use crate::gateway::intent_log::storage::Storage;
+use crate::gateway::kill::Cause;
 use crate::gateway::link::{Exchange, Gateway};
 use crate::gateway::protocol::{ReplyBody, RequestBody, Text};
 
 impl<G: Gateway, S: Storage> Trader<G, S> {
+    /// Halts if the switch is on, and says why it is.
+    pub(super) fn halt_if_killed(&mut self) -> Option<Cause> {
+        let cause = self.kill.look()?;
+        let why = format!("the kill switch is on: {}", cause.as_str());
+        self.halt(HaltReason::KillSwitch, &why);
+        Some(cause)
+    }
+
     /// Halts and tells the gateway, if the switch is on. A halt that an earlier process has not told the gateway of is told as well.
     pub(super) fn tend_kill(&mut self, budget: &Budget) {
-        let cause = self.kill.look();
-        if let Some(cause) = cause {
-            let why = format!("the kill switch is on: {}", cause.as_str());
-            self.halt(HaltReason::KillSwitch, &why);
-        }
+        let cause = self.halt_if_killed();
         let is_killed = cause.is_some()
             || self
                 .log
@@ -27,17 +32,20 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
         if !is_killed {
             return;
         }
-        let Some(seen) = &self.link.seen else {
+        // One that refuses heartbeats, as its clock is another one, obeys a kill, which has no time.
+        if self.link.seen.is_none() && self.link.refused.is_none() {
             return;
-        };
-        if seen.heartbeat.is_killed {
-            self.kill_acknowledged = Some(self.clock.now());
-        } else if let Some(at) = self.kill_acknowledged
-            && cause.is_some()
-            && seen.at.monotonic > at.monotonic
-        {
-            // A person has released it at the gateway while the switch is on here.
-            self.kill_acknowledged = None;
+        }
+        if let Some(seen) = &self.link.seen {
+            if seen.heartbeat.is_killed {
+                self.kill_acknowledged = Some(self.clock.now());
+            } else if let Some(at) = self.kill_acknowledged
+                && cause.is_some()
+                && seen.at.monotonic > at.monotonic
+            {
+                // A person has released it at the gateway while the switch is on here.
+                self.kill_acknowledged = None;
+            }
         }
         if self.kill_acknowledged.is_some() {
             return;

@@ -131,6 +131,8 @@ pub trait Desk {
     fn consider(&mut self, candidate: &Candidate<'_>) -> (Decision, Fate);
     /// The cycle is over.
     fn end_cycle(&mut self);
+    /// The program ends: what must not be forgotten is written down, and nobody is waited for.
+    fn end(&mut self);
 }
 
 /// A step of an order, told to whoever wants to know right after it was made.

@@ -280,4 +280,9 @@ impl<G: Gateway, S: Storage> Desk for Trader<G, S> {
         }
         self.publish();
     }
+
+    /// A signal is gone with the process: a kill that no beat has seen yet would be none for the next one.
+    fn end(&mut self) {
+        self.halt_if_killed();
+    }
 }

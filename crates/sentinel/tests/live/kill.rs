@@ -35,3 +35,19 @@ fn the_kill_file_and_sigusr1_halt_for_good_and_kill_the_gateway_too() {
         daemon.end();
     }
 }
+
+#[test]
+fn a_kill_that_is_followed_by_the_end_of_the_process_at_once_is_not_lost() {
+    let Some(world) = World::new("a_kill_that_is_followed_by_the_end") else {
+        return;
+    };
+    let mut daemon = world.start();
+    until_executed(&daemon, 1.0);
+    daemon.send(Signal::USR1);
+    daemon.terminate();
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+    let daemon = world.start();
+    until_why(&daemon, "trading is halted: kill_switch");
+    until_why(&daemon, "the gateway's kill switch is on");
+    daemon.end();
+}

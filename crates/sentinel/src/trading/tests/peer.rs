@@ -56,7 +56,12 @@ pub(super) struct Book {
     pub(super) account: &'static str,
     pub(super) equity: Decimal,
     pub(super) clock_offset: f64,
+    /// How old what it tells of account and positions is.
+    pub(super) lag: Duration,
+    pub(super) currency: &'static str,
     pub(super) is_away: bool,
+    /// Heartbeats are refused as late.
+    pub(super) refuses_heartbeats: bool,
     pub(super) killed_at: Option<i64>,
     pub(super) started_at: i64,
     /// Whether anything in the world forbids orders; set by the test.
@@ -98,7 +103,10 @@ impl Peer {
             account: "7001",
             equity: Decimal::from(10_000),
             clock_offset: 0.0,
+            lag: Duration::ZERO,
+            currency: "USD",
             is_away: false,
+            refuses_heartbeats: false,
             killed_at: None,
             started_at: 1,
             is_forbidden: false,
@@ -173,6 +181,15 @@ impl Book {
         super::super::millis(self.clock.now())
     }
 
+    /// By its own clock.
+    fn own_now_ms(&self) -> i64 {
+        self.now_ms() - (self.clock_offset * 1e3) as i64
+    }
+
+    fn as_of(&self) -> i64 {
+        self.own_now_ms() - self.lag.as_millis() as i64
+    }
+
     fn net(&self) -> Decimal {
         self.fills
             .iter()
@@ -221,30 +238,33 @@ impl Book {
                     opened_at: now,
                     magic: 7,
                 };
+                let others: Vec<Position> = self
+                    .other_positions
+                    .iter()
+                    .map(|other| Position {
+                        symbol: other.symbol.clone(),
+                        side: other.side,
+                        magic: 0,
+                        ..position.clone()
+                    })
+                    .collect();
+                let own = (!net.is_zero()).then_some(position);
                 ReplyBody::Positions(Positions {
                     account: name(self.account),
-                    as_of: now,
-                    positions: (!net.is_zero())
-                        .then(|| position.clone())
-                        .into_iter()
-                        .chain(self.other_positions.iter().map(|other| Position {
-                            symbol: other.symbol.clone(),
-                            magic: 0,
-                            ..position.clone()
-                        }))
-                        .collect(),
+                    as_of: self.as_of(),
+                    positions: own.into_iter().chain(others).collect(),
                 })
             }
             RequestBody::Account => ReplyBody::Account(Account {
                 account: name(self.account),
                 mode: AccountMode::Demo,
-                currency: name("USD"),
+                currency: name(self.currency),
                 balance: amount(self.equity),
                 equity: amount(self.equity),
                 margin_used: amount(Decimal::ZERO),
                 margin_free: amount(self.equity),
                 leverage: 100,
-                as_of: now,
+                as_of: self.as_of(),
             }),
             RequestBody::Heartbeat => unreachable!("the link sends heartbeats"),
         }
@@ -386,7 +406,7 @@ impl Gateway for Peer {
                 let reply = Reply {
                     id: Some(ask.id.clone()),
                     request_sha256: String::new(),
-                    sent_at: book.now_ms(),
+                    sent_at: book.own_now_ms(),
                     body,
                 };
                 Exchange::Answered {
@@ -416,6 +436,14 @@ impl Gateway for Peer {
             return LinkState {
                 seen: book.seen(),
                 missed: 1,
+                ..LinkState::default()
+            };
+        }
+        if book.refuses_heartbeats {
+            return LinkState {
+                missed: 1,
+                refused: Some(Code::Late),
+                clock_offset: Some(book.clock_offset),
                 ..LinkState::default()
             };
         }

@@ -181,7 +181,7 @@ fn nothing_is_sent_when_anything_speaks_against_it_and_the_refusal_says_what() {
     }
 }
 
-fn foreign_fill() -> crate::gateway::protocol::Fill {
+pub(super) fn foreign_fill() -> crate::gateway::protocol::Fill {
     let text = |text| crate::gateway::protocol::Text::name(text).unwrap();
     crate::gateway::protocol::Fill {
         order_id: crate::gateway::protocol::MessageId::new("x").unwrap(),
@@ -335,4 +335,13 @@ fn a_position_that_nobody_can_value_refuses_every_order_and_is_named() {
         "{}",
         world.why()
     );
+}
+
+#[test]
+fn a_gateway_that_refuses_heartbeats_is_told_to_stop_all_the_same() {
+    let mut world = World::new();
+    world.peer.0.borrow_mut().refuses_heartbeats = true;
+    std::fs::write(world.folder.path().join("kill"), "").unwrap();
+    world.trader.beat();
+    assert!(world.peer.0.borrow().killed_at.is_some());
 }
