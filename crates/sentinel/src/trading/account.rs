@@ -3,6 +3,8 @@
 //! Invariant: what cannot be valued is given to the guards as worth nothing, which they refuse; it is never left out. A day's loss beyond its
 //! limit halts for good. Must not touch: orders.
 
+use std::time::Duration;
+
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use tracing::warn;
@@ -11,9 +13,10 @@ use super::ask::Budget;
 use super::{Terms, Trader};
 use crate::clock::Now;
 use crate::gateway::guards::limits::{self, LimitId};
+use crate::gateway::guards::refusal::{Input, Refusal};
 use crate::gateway::guards::situation::{self, Aged, Book, Working};
 use crate::gateway::intent_log::record::HaltReason;
-use crate::gateway::intent_log::state::OpenIntent;
+use crate::gateway::intent_log::state::{OpenIntent, day_of};
 use crate::gateway::intent_log::storage::Storage;
 use crate::gateway::link::{Exchange, Gateway};
 use crate::gateway::protocol::{self, ReplyBody, RequestBody, Side};
@@ -23,21 +26,40 @@ use crate::gateway::protocol::{self, ReplyBody, RequestBody, Side};
 pub(super) struct Known<T> {
     pub(super) value: T,
     asked: Now,
+    /// How old it was when it was told: both times are the gateway's, so that no difference of the clocks is in it.
+    lag: Duration,
+    /// The gateway's clock then, in Unix milliseconds.
+    told_ms: i64,
 }
 
 impl<T> Known<T> {
+    fn new(value: T, asked: Now, told_ms: i64, as_of_ms: i64) -> Known<T> {
+        let lag_ms = told_ms.saturating_sub(as_of_ms).max(0);
+        Known {
+            value,
+            asked,
+            lag: Duration::from_millis(lag_ms.unsigned_abs()),
+            told_ms,
+        }
+    }
+
     fn aged<U>(&self, now: Now, value: U) -> Aged<U> {
+        let passed = now
+            .monotonic
+            .saturating_duration_since(self.asked.monotonic);
+        // Monotonic time stands still while the machine sleeps, and a wall clock that is set back makes nothing younger.
+        let on_the_wall =
+            Duration::try_from_secs_f64(now.unix - self.asked.unix).unwrap_or_default();
         Aged {
             value,
-            age: now
-                .monotonic
-                .saturating_duration_since(self.asked.monotonic),
+            age: passed.max(on_the_wall).saturating_add(self.lag),
         }
     }
 }
 
 impl<G: Gateway, S: Storage> Trader<G, S> {
-    /// Asks for account and positions, and does what follows of them. What was known before is forgotten. Whether both came.
+    /// Asks for account and positions, and does what follows of them. What was known before is forgotten. Whether both came, and are not of
+    /// a time that is too long ago: a gateway may answer at once with what it heard from its broker before it lost it.
     pub(super) fn refresh(&mut self, budget: &Budget) -> bool {
         self.is_refreshed = true;
         (self.account, self.positions) = (None, None);
@@ -48,10 +70,13 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
         let ReplyBody::Account(account) = reply.body else {
             return false;
         };
-        self.account = Some(Known {
-            value: account,
-            asked,
-        });
+        let as_of = account.as_of;
+        let account = Known::new(account, asked, reply.sent_at, as_of);
+        let is_stale = self.is_stale(&account);
+        self.account = Some(account);
+        if is_stale {
+            return false;
+        }
         self.mind_the_day();
         let asked = self.clock.now();
         let Some(Exchange::Answered { reply, .. }) = self.ask(RequestBody::Positions, budget)
@@ -61,12 +86,55 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
         let ReplyBody::Positions(positions) = reply.body else {
             return false;
         };
-        self.positions = Some(Known {
-            value: positions,
-            asked,
-        });
+        let as_of = positions.as_of;
+        let positions = Known::new(positions, asked, reply.sent_at, as_of);
+        let is_stale = self.is_stale(&positions);
+        self.positions = Some(positions);
+        if is_stale {
+            return false;
+        }
         self.record_risk();
         true
+    }
+
+    fn is_stale<T>(&self, known: &Known<T>) -> bool {
+        known.lag > self.settings.stale_after
+    }
+
+    /// What the gateway told last, or did not tell, that every order would be refused for.
+    pub(super) fn standing(&self) -> Option<String> {
+        let (account, positions) = (self.account.as_ref(), self.positions.as_ref());
+        if account.is_some_and(|account| self.is_stale(account)) {
+            return Some(Refusal::Stale(Input::Account).to_string());
+        }
+        if positions.is_some_and(|positions| self.is_stale(positions)) {
+            return Some(Refusal::Stale(Input::Positions).to_string());
+        }
+        let (Some(account), Some(_)) = (account, positions) else {
+            return self
+                .is_reconciled()
+                .then(|| "the gateway does not tell its account and positions".to_owned());
+        };
+        let symbol = self.terms.symbol();
+        let currency = account.value.currency.as_str();
+        if self
+            .terms
+            .lot_value(symbol, Decimal::ONE, currency)
+            .is_none()
+        {
+            return Some(format!(
+                "an order in {symbol} cannot be valued: the account's currency is {currency}"
+            ));
+        }
+        if self.unvalued().is_some() {
+            return None;
+        }
+        let placed = self.log.state()?.placed();
+        let book = self.guards_book(self.clock.now(), placed)?;
+        let refusal = limits::held(&book.value, symbol).err()?;
+        Some(format!(
+            "{refusal}: each symbol has to be held on one side, and orders that the gateway holds have to be in {symbol}"
+        ))
     }
 
     /// The equity that a day begins with, and the end of trading when too much of it is lost.
@@ -74,6 +142,7 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
         let Some(account) = &self.account else {
             return;
         };
+        let told_ms = account.told_ms;
         let (equity, is_ours) = (
             account.value.equity.value(),
             account.value.account.as_str() == self.terms.account(),
@@ -87,7 +156,9 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
         let Some(state) = self.log.state() else {
             return;
         };
-        if state.day_opening_equity(now_ms).is_none()
+        // A clock that is a day or a year ahead would leave the days until then without an opening.
+        if day_of(told_ms) == day_of(now_ms)
+            && state.day_opening_equity(now_ms).is_none()
             && let Err(error) = self.log.day_opened(now_ms, equity)
         {
             warn!(%error, "the day's opening equity is not on disk");
@@ -128,8 +199,10 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
                 symbol: order.intent.symbol.clone(),
                 side: order.intent.side,
                 volume: order.intent.volume,
+                // The price is of one symbol. Another one's order is worth nothing that is known.
                 unit_value: self
                     .last_price
+                    .filter(|_| order.intent.symbol == self.terms.symbol())
                     .and_then(|price| self.terms.lot_value(&order.intent.symbol, price, currency))
                     .unwrap_or_default(),
             })

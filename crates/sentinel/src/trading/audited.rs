@@ -74,7 +74,9 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
             slippage_bps: intent
                 .and_then(|intent| slippage_bps(intent.side, decision_price?, execution.price?)),
         };
-        if let Err(error) = self.audit.outcome(&line) {
+        let written = self.audit.outcome(&line);
+        self.audit_fault = written.as_ref().err().map(AuditError::to_string);
+        if let Err(error) = written {
             error!(%id, %error, "what became of an order is not in the audit");
         }
     }

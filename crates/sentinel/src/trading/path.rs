@@ -14,7 +14,7 @@ use super::audited::{self, Execution, Looked, slippage_bps};
 use super::terms::{order_id, side_of};
 use super::verdict::{self, OrderEnd};
 use super::{Candidate, Fate, Step, Terms, Trader};
-use crate::audit::{End, Verdict};
+use crate::audit::{AuditError, End, Verdict};
 use crate::decide::{Decision, decide};
 use crate::gateway::guards::permit::{Permit, Recorded};
 use crate::gateway::guards::refusal::{Input, Refusal};
@@ -116,6 +116,7 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
     ) {
         let at_ms = self.now_ms();
         let written = audited::write(&mut self.audit, at_ms, candidate, decision, looked, verdict);
+        self.audit_fault = written.as_ref().err().map(AuditError::to_string);
         if let Err(error) = written {
             error!(%error, "a decision is not in the audit");
         }
@@ -158,9 +159,9 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
         let verdict = Verdict::permitted(&intent);
         let at_ms = looked.1.now_ms;
         let looked = Some(looked);
-        if let Err(error) =
-            audited::write(&mut self.audit, at_ms, candidate, decision, looked, verdict)
-        {
+        let written = audited::write(&mut self.audit, at_ms, candidate, decision, looked, verdict);
+        self.audit_fault = written.as_ref().err().map(AuditError::to_string);
+        if let Err(error) = written {
             error!(%error, "the order is not in the audit and is not sent");
             return self.withhold(&intent, Fate::Refused(Refusal::LogUnavailable), None);
         }

@@ -203,6 +203,10 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
         why.extend(self.unvalued().map(|symbol| {
             format!("a position in {symbol} has no value that is known: gateway.contract_sizes lacks it, or it is quoted in another currency than the account's")
         }));
+        why.extend(self.standing());
+        if let Some(fault) = &self.audit_fault {
+            why.push(format!("no order is sent without the audit: {fault}"));
+        }
         if self.breaker_state() != breaker::State::Closed {
             why.push("the circuit breaker in front of gateway is open".to_owned());
         }
@@ -210,7 +214,7 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
     }
 
     /// A position for which every order is refused, because nobody knows its value.
-    fn unvalued(&self) -> Option<&str> {
+    pub(super) fn unvalued(&self) -> Option<&str> {
         let (positions, currency) = (self.positions.as_ref()?, self.currency()?);
         let one = positions.value.positions.iter().find(|one| {
             let (symbol, price) = (one.symbol.as_str(), one.current_price.value());

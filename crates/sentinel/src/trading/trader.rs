@@ -79,6 +79,8 @@ pub struct Trader<G, S: Storage = Disk> {
     pub(super) gateway: G,
     pub(super) log: IntentLog<S>,
     pub(super) audit: Audit<S>,
+    /// Why the audit's last line was not written; none if it was.
+    pub(super) audit_fault: Option<String>,
     pub(super) guards: Guards,
     pub(super) settings: Settings,
     pub(super) terms: Terms,
@@ -127,6 +129,7 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
         let trader = Trader {
             gateway: parts.gateway,
             audit: parts.audit,
+            audit_fault: None,
             guards: Guards::new(parts.settings.clone())?,
             settings: parts.settings,
             terms: parts.terms,

@@ -6,6 +6,7 @@ mod peer;
 mod situations;
 mod steps;
 mod terms;
+mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
