@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 
 /// Variables that would change what our programs do; a child gets only those its test gives it.
-const PRODUCT_VARIABLES: [&str; 10] = [
+const PRODUCT_VARIABLES: [&str; 19] = [
     "PEAKTRADE_METRICS_MODE",
     "PEAKTRADE_METRICS_MULTIPROC_DIR",
     "PROMETHEUS_MULTIPROC_DIR",
@@ -26,6 +26,15 @@ const PRODUCT_VARIABLES: [&str; 10] = [
     "PEAK_TRADE_LIVE_ENABLED",
     "PEAK_TRADE_LIVE_ARMED",
     "PT_LIVE_CONFIRM_TOKEN",
+    "EODHD_API_TOKEN",
+    "EODHD_BASE_URL",
+    "GTW_HOST",
+    "GTW_PORT",
+    "HUB_HOST",
+    "HUB_PORT",
+    "METRICS_PORT",
+    "SENTINEL_CALENDAR",
+    "SENTINEL_STATE_DIR",
 ];
 
 /// The word before `PARENT PROGRAM ARGUMENTS...` on a command line of `xtask` that is not for people: become that program, which the
@@ -96,6 +105,11 @@ impl Running {
             child,
             log: log.to_owned(),
         })
+    }
+
+    /// The file name of its program.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The process id.

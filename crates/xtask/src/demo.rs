@@ -1,10 +1,11 @@
 //! `cargo xtask demo`: the product in two minutes. Builds, starts metricsd, runs a paper session over recorded candles, kills it with -9 half
-//! way, shows that everything counted is still served, runs a second session to its end, waits until the shards of both are absorbed and
-//! shows that no total moved, starts the sentinel over recorded bars, and stays up for a look.
+//! way, shows that everything counted is still served, and runs a second session to its end. Lets the sentinel trade against the paper gateway
+//! and shows that book, metrics and audit agree; by then the shards of both sessions are absorbed, and no total moved. Stays up for a look.
 //!
 //! Every claim that it prints is checked; a broken one ends the demo with exit code 1.
 
-mod sentinel;
+mod agreement;
+mod trading;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::child::{Running, eventually, free_port};
 use crate::scrape::{Scrape, get, scrape};
@@ -120,6 +121,10 @@ pub fn run(ending: Ending, programs: Programs) -> Result<()> {
         daemon.output()
     );
 
+    // Ten seconds pass before the shards are absorbed; the sentinel needs about as long.
+    let mut trading = trading::Trading::start(&stage.folder, &interrupted)?;
+    trading.compare()?;
+
     watch_retirement(&stage, &end, &interrupted)?;
     ensure!(
         daemon.ended()?.is_none(),
@@ -127,23 +132,39 @@ pub fn run(ending: Ending, programs: Programs) -> Result<()> {
         daemon.output()
     );
 
-    let watching = sentinel::Watching::start(&stage.folder)?;
-    where_to_look(&stage, watching.port)?;
+    where_to_look(&stage, &trading)?;
     if ending == Ending::OnInterrupt {
-        say(format_args!("\n   Ctrl-C ends the demo."))?;
-        while !interrupted.load(Ordering::Relaxed) {
-            if let Some(status) = daemon.ended()? {
-                bail!(
-                    "metricsd ended with {status}; it printed:\n{}",
-                    daemon.output()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        say(format_args!(
+            "\n   The sentinel goes on trading on paper. Ctrl-C ends the demo."
+        ))?;
+        stay_up(&mut daemon, &mut trading, &interrupted)?;
     }
-    watching.end()?;
+    trading.end()?;
     let status = daemon.terminate()?;
     ensure!(status.success(), "metricsd answered SIGTERM with {status}");
+    Ok(())
+}
+
+/// Until Ctrl-C. That ends the children as well, possibly before it is known here.
+fn stay_up(
+    daemon: &mut Running,
+    trading: &mut trading::Trading,
+    interrupted: &AtomicBool,
+) -> Result<()> {
+    let is_interrupted = || interrupted.load(Ordering::Relaxed);
+    while !is_interrupted() {
+        let found = match daemon.ended()? {
+            None => trading.go_on(),
+            Some(status) => Err(anyhow!(
+                "metricsd ended with {status}; it printed:\n{}",
+                daemon.output()
+            )),
+        };
+        std::thread::sleep(Duration::from_millis(100));
+        if !is_interrupted() {
+            found?;
+        }
+    }
     Ok(())
 }
 
@@ -177,7 +198,12 @@ impl Stage {
             }
         };
         let (shards, state) = (folder.join("prom_multiproc"), folder.join("state"));
-        for stale in [&shards, &state, &folder.join("live_runs")] {
+        for stale in [
+            &shards,
+            &state,
+            &folder.join("live_runs"),
+            &folder.join("trading"),
+        ] {
             if stale.exists() {
                 fs::remove_dir_all(stale).with_context(|| {
                     format!("removing what an earlier demo left in {}", stale.display())
@@ -343,7 +369,9 @@ fn watch_and_kill(stage: &Stage, interrupted: &AtomicBool) -> Result<Scrape> {
 
 /// Waits until metricsd has absorbed the shards of both sessions, and compares.
 fn watch_retirement(stage: &Stage, end: &Scrape, interrupted: &AtomicBool) -> Result<()> {
-    headline("both sessions have ended; metricsd absorbs their shards into its state directory")?;
+    headline(
+        "ten seconds after the sessions ended, metricsd absorbs their shards into its state directory",
+    )?;
     if end.total("metricsd_retirement_enabled") != Some(1.0) {
         say(
             "   not on this file system, as the log of metricsd says: the shards stay, and so do the totals",
@@ -425,7 +453,7 @@ fn nothing_went_back(earlier: &Scrape, later: &Scrape) -> Result<()> {
     Ok(())
 }
 
-fn where_to_look(stage: &Stage, sentinel_port: u16) -> Result<(), OutputError> {
+fn where_to_look(stage: &Stage, trading: &trading::Trading) -> Result<()> {
     headline("where to look")?;
     say(format_args!(
         "   curl -s http://127.0.0.1:{}/metrics | grep ^peaktrade_",
@@ -435,17 +463,18 @@ fn where_to_look(stage: &Stage, sentinel_port: u16) -> Result<(), OutputError> {
         "   http://127.0.0.1:{}/ in a browser",
         stage.port
     ))?;
-    say(format_args!(
-        "   curl -s http://127.0.0.1:{sentinel_port}/health; curl -s http://127.0.0.1:{sentinel_port}/metrics | grep ^sentinel_"
-    ))?;
+    for words in trading.where_to_look()? {
+        say(format_args!("   {words}"))?;
+    }
     say(format_args!("   shards:   {}", stage.shards.display()))?;
     say(format_args!(
         "   run logs: {}",
         stage.folder.join("live_runs").display()
     ))?;
     say(format_args!(
-        "   output:   {}",
-        stage.folder.join("metricsd.log").display()
+        "   output:   {}, and {} of sentinel and gateway",
+        stage.folder.join("metricsd.log").display(),
+        stage.folder.join("trading").display()
     ))?;
     say(format_args!(
         "   totals of ended sessions: {}",
@@ -453,7 +482,8 @@ fn where_to_look(stage: &Stage, sentinel_port: u16) -> Result<(), OutputError> {
     ))?;
     say(format_args!(
         "   Prometheus: ops/prometheus/prometheus.yml scrapes port {USUAL_PORT}"
-    ))
+    ))?;
+    Ok(())
 }
 
 /// Locks a folder of the demo for this process and those that it starts: they inherit the descriptor, and the lock is held until the

@@ -8,6 +8,7 @@
 pub mod bench;
 pub mod child;
 pub mod demo;
+pub mod feed;
 pub mod rules;
 pub mod scrape;
 pub mod soak;

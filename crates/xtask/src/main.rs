@@ -1,4 +1,4 @@
-//! `cargo xtask demo | test | bench | soak`: the front door for a person with a fresh clone. Parses the command line, nothing else.
+//! `cargo xtask demo | feed | test | bench | soak`: the front door for a person with a fresh clone. Parses the command line, nothing else.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -10,9 +10,12 @@ use xtask::terminal::{OutputError, complain, say};
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
-  demo  [--once]    build, start metricsd, run paper sessions over recorded candles, kill one with -9, show that no count is lost;
-                    stays up until Ctrl-C, --once ends by itself (exit 0 when every check held, else 1); --once --built takes the
-                    programs that lie beside xtask
+  demo  [--once]    build, start metricsd, run paper sessions over recorded candles, kill one with -9, show that no count is lost; then
+                    let the sentinel trade live against the paper gateway, and show that the gateway's book and the sentinel's
+                    metrics and audit agree; stays up until Ctrl-C, --once ends by itself (exit 0 when every check held, else 1);
+                    --once --built takes the programs that lie beside xtask
+  feed              serve recorded one-minute bars as the market data service does, on 127.0.0.1:8010, and keep the prices of the
+                    newest one in .ops_local/prices.json for the paper gateway, until Ctrl-C
   test  [--long]    install what the tests need, then format, lints, unit, doc, differential, end-to-end and model tests;
                     --long runs the storms at full length
   bench             measure the scrape side by side with Python's prometheus_client, and the session loop; writes target/bench/report.md
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         ["demo"] => xtask::demo::run(Ending::OnInterrupt, Programs::Build),
         ["demo", "--once"] => xtask::demo::run(Ending::ByItself, Programs::Build),
         ["demo", "--once", "--built"] => xtask::demo::run(Ending::ByItself, Programs::AsBuilt),
+        ["feed"] => xtask::feed::run(),
         ["test"] => xtask::test::run(xtask::test::Length::Short),
         ["test", "--long"] => xtask::test::run(xtask::test::Length::Long),
         ["bench"] => xtask::bench::run(),
