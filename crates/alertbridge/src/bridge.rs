@@ -312,7 +312,7 @@ impl Bridge {
         let config = match (self.0.load)() {
             Ok(config) => Arc::new(config),
             Err(error) => {
-                let sentence = crate::sentence(&error);
+                let sentence = program::sentence(&error);
                 self.0.telemetry.record_reload(None);
                 error!(
                     error = sentence,

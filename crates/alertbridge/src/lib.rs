@@ -15,7 +15,6 @@ pub mod dingtalk;
 pub mod endpoint;
 mod html;
 pub mod lane;
-pub mod log;
 pub mod message;
 pub mod own_alert;
 pub mod payload;
@@ -27,15 +26,3 @@ pub mod silence;
 pub mod stop;
 pub mod telemetry;
 pub mod worker;
-
-/// An error and what caused it, in one line.
-pub fn sentence(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        sentence.push_str(&format!(": {source}"));
-        cause = source.source();
-    }
-    // A value that somebody mistyped may hold line ends; one sentence is one line.
-    sentence.replace('\n', "\\n").replace('\r', "\\r")
-}

@@ -27,10 +27,10 @@ use crate::merge::Standing;
 use crate::procfs_view::SystemFacts;
 use crate::retention::DeadGauges;
 use crate::rounds::Rounds;
-use crate::sentence::one_sentence;
 use crate::sessions::Sessions;
 use crate::state_directory::boot_id;
 use crate::telemetry::{Observed, ObservedState, ShardState, ShardTally, Telemetry};
+use program::sentence;
 
 /// How long a collection waits for the first answer about new shards. Asking takes microseconds; a thread that is stuck costs a
 /// scrape no more than this, and shows those shards as unknown.
@@ -265,7 +265,7 @@ impl Work {
         if collected.sources_changed {
             self.follow();
         }
-        (collected, outcome.err().map(|err| one_sentence(&err)))
+        (collected, outcome.err().map(|err| sentence(&err)))
     }
 
     /// Brings together what the books know and what is there, unless that has been done. It counts after the next sync of the books.

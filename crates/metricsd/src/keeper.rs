@@ -27,9 +27,9 @@ use crate::daemon::{Daemon, SharedBooks, lock};
 use crate::liveness::LivenessMode;
 use crate::retention::RetirementSettings;
 use crate::retire::{Haste, Lingering, Pace, Step};
-use crate::sentence::one_sentence;
 use crate::state_directory::StateDirectory;
 use crate::telemetry::{ObservedState, StateOp};
+use program::sentence;
 
 /// How often it looks whether there is something to do.
 const TURN_INTERVAL: Duration = Duration::from_millis(250);
@@ -326,7 +326,7 @@ impl Rounds {
         if let Err(err) = books.close(unix_now())
             && is_reconciled
         {
-            tracing::error!(error = %one_sentence(&err), "the last state cannot be written; the next start takes this stop for a crash");
+            tracing::error!(error = %sentence(&err), "the last state cannot be written; the next start takes this stop for a crash");
         }
     }
 

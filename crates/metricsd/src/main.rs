@@ -1,7 +1,7 @@
 //! The program `metricsd`: command line in, exit code out. 0 fine, 1 the start or a check failed, 2 a bad flag, variable or configuration.
 #![forbid(unsafe_code)]
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -10,7 +10,6 @@ use metricsd::doctor::{self, DoctorError};
 use metricsd::inspect;
 use metricsd::ledger::selection::Selection;
 use metricsd::ledger::{Query, reset};
-use metricsd::log::Log;
 use metricsd::render::render;
 use metricsd::report::Outcome;
 use metricsd::serve::Running;
@@ -18,58 +17,59 @@ use metricsd::settings::{Environment, MergeSettings, ServeSettings};
 use metricsd::verify::guard;
 use metricsd::verify::mode_b::ModeBError;
 use metricsd::verify::{self, VerifyError};
+use program::log::Log;
+use program::{fail, sentence};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tracing::level_filters::LevelFilter;
+
+const NAME: &str = "metricsd";
+
+/// How a command went: with which code it failed, and why.
+type Ended = Result<(), (u8, anyhow::Error)>;
 
 fn main() -> ExitCode {
     // Before anything that the program we become would inherit.
     let mut words = std::env::args_os().skip(1);
     if words.next().is_some_and(|word| word == guard::GUARDED) {
-        return fail(1, &guard::become_guarded(words).into());
+        return fail(NAME, &guard::become_guarded(words), 1);
     }
     // First of all: a writer that opens a shard while it is asked about makes the kernel send SIGIO, which would kill us.
     if let Err(err) = metricsd_shard::ignore_sigio() {
-        return fail(1, &anyhow::Error::from(err).context("cannot ignore SIGIO"));
+        return fail_with(anyhow::Error::from(err).context("cannot ignore SIGIO"));
     }
     // A write beyond RLIMIT_FSIZE is an error like that of a full disk, not the end.
     if let Err(err) = metricsd_shard::ignore_sigxfsz() {
-        return fail(
-            1,
-            &anyhow::Error::from(err).context("cannot ignore SIGXFSZ"),
-        );
+        return fail_with(anyhow::Error::from(err).context("cannot ignore SIGXFSZ"));
     }
     let cli = Cli::parse();
     match cli.command.unwrap_or(Command::Serve(cli.serve)) {
-        Command::Serve(args) => {
-            let log = Log::start(args.common.log_level.0);
-            let outcome = match ServeSettings::resolve(&args, &|name| std::env::var_os(name)) {
+        Command::Serve(args) => logged(args.common.log_level.0, || {
+            match ServeSettings::resolve(&args, &|name| std::env::var_os(name)) {
                 Ok(settings) => serve(settings).map_err(|err| (1, err)),
                 Err(err) => Err((2, err.into())),
-            };
-            end(log, outcome)
-        }
-        Command::Render(args) => {
-            let log = Log::start(args.common.log_level.0);
-            let outcome = match MergeSettings::resolve(&args, &|name| std::env::var_os(name)) {
+            }
+        }),
+        Command::Render(args) => logged(args.common.log_level.0, || {
+            match MergeSettings::resolve(&args, &|name| std::env::var_os(name)) {
                 Ok(settings) => {
                     render(&settings, &mut io::stdout().lock()).map_err(|err| (1, err.into()))
                 }
                 Err(err) => Err((2, err.into())),
-            };
-            end(log, outcome)
-        }
+            }
+        }),
         Command::Inspect(args) => match inspect::run(&args, &mut io::stdout().lock()) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(err) => fail(1, &err.into()),
+            Err(err) => fail(NAME, &err, 1),
         },
         Command::Verify(args) => {
             let env = |name: &str| std::env::var_os(name);
             match verify::run(&args, &env, &mut io::stdout().lock()) {
                 Ok(Outcome::Pass | Outcome::Warn) => ExitCode::SUCCESS,
                 Ok(Outcome::Fail) => ExitCode::from(1),
-                Err(err @ VerifyError::Settings(_)) => fail(2, &err.into()),
-                Err(VerifyError::ModeB(ModeBError::Settings(err))) => fail(2, &err.into()),
-                Err(err) => fail(1, &err.into()),
+                Err(err @ VerifyError::Settings(_)) => fail(NAME, &err, 2),
+                Err(VerifyError::ModeB(ModeBError::Settings(err))) => fail(NAME, &err, 2),
+                Err(err) => fail(NAME, &err, 1),
             }
         }
         Command::Doctor(args) => {
@@ -77,18 +77,21 @@ fn main() -> ExitCode {
             match doctor::run(&args, &env, &mut io::stdout().lock()) {
                 Ok(true) => ExitCode::SUCCESS,
                 Ok(false) => ExitCode::from(1),
-                Err(err @ DoctorError::Settings(_)) => fail(2, &err.into()),
-                Err(err @ DoctorError::Write { .. }) => fail(1, &err.into()),
+                Err(err @ DoctorError::Settings(_)) => fail(NAME, &err, 2),
+                Err(err @ DoctorError::Write { .. }) => fail(NAME, &err, 1),
             }
         }
         Command::Ledger(args) => {
-            let (log, outcome) = ledger(args);
-            end(log, outcome)
+            let level = match &args.command {
+                Some(LedgerCommand::Reset(reset)) => reset.common.log_level.0,
+                None => args.common.log_level.0,
+            };
+            logged(level, || ledger(args))
         }
     }
 }
 
-fn ledger(args: LedgerArgs) -> (Log, Result<(), (u8, anyhow::Error)>) {
+fn ledger(args: LedgerArgs) -> Ended {
     let env: &Environment<'_> = &|name| std::env::var_os(name);
     let settings = |common: &CommonArgs| {
         let args = RenderArgs {
@@ -98,8 +101,7 @@ fn ledger(args: LedgerArgs) -> (Log, Result<(), (u8, anyhow::Error)>) {
     };
     let mut out = io::stdout().lock();
     if let Some(LedgerCommand::Reset(args)) = args.command {
-        let log = Log::start(args.common.log_level.0);
-        let outcome = settings(&args.common).and_then(|settings| {
+        return settings(&args.common).and_then(|settings| {
             if args.yes {
                 return reset::reset(&settings, &mut out).map_err(|err| (1, err.into()));
             }
@@ -109,10 +111,8 @@ fn ledger(args: LedgerArgs) -> (Log, Result<(), (u8, anyhow::Error)>) {
                 anyhow::anyhow!("ledger reset: --yes is missing; it would set to zero {lost}"),
             ))
         });
-        return (log, outcome);
     }
-    let log = Log::start(args.common.log_level.0);
-    let outcome = settings(&args.common).and_then(|settings| {
+    settings(&args.common).and_then(|settings| {
         let selection = match (args.series, args.family) {
             (Some(series), _) => Selection::Series(series),
             (None, Some(family)) => Selection::Family(family),
@@ -125,8 +125,7 @@ fn ledger(args: LedgerArgs) -> (Log, Result<(), (u8, anyhow::Error)>) {
             is_json: args.json,
         };
         metricsd::ledger::ledger(&settings, &query, &mut out).map_err(|err| (1, err.into()))
-    });
-    (log, outcome)
+    })
 }
 
 fn serve(settings: ServeSettings) -> anyhow::Result<()> {
@@ -144,27 +143,25 @@ fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn end(log: Log, outcome: Result<(), (u8, anyhow::Error)>) -> ExitCode {
-    match outcome {
+/// Does the work of a command that logs.
+fn logged(level: LevelFilter, work: impl FnOnce() -> Ended) -> ExitCode {
+    let log = match Log::start(NAME, level) {
+        Ok(log) => log,
+        Err(err) => return fail(NAME, &err, 1),
+    };
+    match work() {
         Ok(()) => {
-            log.close(None);
+            log.drain();
             ExitCode::SUCCESS
         }
         Err((code, err)) => {
-            log.close(Some(&sentence(&err)));
+            log.say(&sentence(err.as_ref()));
             ExitCode::from(code)
         }
     }
 }
 
-/// One sentence for the person who started us, causes included.
-fn sentence(err: &anyhow::Error) -> String {
-    format!("metricsd: {err:#}")
-}
-
 /// Before there is a log.
-fn fail(code: u8, err: &anyhow::Error) -> ExitCode {
-    // Nobody is left to tell when standard error is closed.
-    let _ = writeln!(io::stderr(), "{}", sentence(err));
-    ExitCode::from(code)
+fn fail_with(err: anyhow::Error) -> ExitCode {
+    fail(NAME, err.as_ref(), 1)
 }

@@ -23,10 +23,10 @@ use crate::daemon::{Daemon, SharedBooks, Unreconciled, lock};
 use crate::directory::{DirectoryError, ShardDirectory};
 use crate::keeper::{AtStep, Keeper};
 use crate::liveness::LivenessWatch;
-use crate::sentence::one_sentence;
 use crate::settings::{MergeSettings, ServeSettings};
 use crate::state_directory::{Durability, StateDirectory, StateDirectoryError, boot_id};
 use crate::telemetry::{ObservedState, StateOp, Telemetry};
+use program::sentence;
 
 /// Descriptors that are not for shards: connections, the log, the directory, the watch, and files that are open for a moment.
 const DESCRIPTORS_RESERVED: u64 = 1024;
@@ -271,7 +271,7 @@ fn announce_state(
     }
     if let Some(err) = &report.write_failure {
         kept.errors.add(StateOp::Storage(err.operation));
-        tracing::error!(error = %one_sentence(err), "the state directory cannot be written; nothing merged is shown until it can");
+        tracing::error!(error = %sentence(err), "the state directory cannot be written; nothing merged is shown until it can");
     }
     tracing::info!(
         records = report.replayed_count,
@@ -323,12 +323,12 @@ fn reconcile(
                     } else {
                         "nothing merged is shown until it can"
                     };
-                    tracing::error!(error = %one_sentence(&err), "the state directory cannot be written; {served}");
+                    tracing::error!(error = %sentence(&err), "the state directory cannot be written; {served}");
                 }
             }
         }
         Err(err) => {
-            tracing::error!(error = %one_sentence(&err), "the state directory cannot be written; nothing merged is shown")
+            tracing::error!(error = %sentence(&err), "the state directory cannot be written; nothing merged is shown")
         }
     }
     work.kept = *kept;

@@ -21,7 +21,6 @@ pub mod features;
 pub mod gateway;
 pub mod health;
 pub mod http;
-pub mod log;
 pub mod model;
 pub mod pulse;
 pub mod reset;

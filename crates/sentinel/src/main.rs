@@ -3,28 +3,30 @@
 //! Invariant: whatever goes wrong is one sentence on standard error and an exit status, never a backtrace.
 #![forbid(unsafe_code)]
 
-use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use program::log::Log;
+use program::{fail, sentence};
 use sentinel::audit::{self, replay::Report};
 use sentinel::cli::{Cli, Command, ReplayArguments};
 use sentinel::clock::Clock;
 use sentinel::config::{Config, StateSettings};
 use sentinel::daemon::{self, StartError};
 use sentinel::gateway::peer::{self, PaperGatewayArguments};
-use sentinel::log::Log;
 use sentinel::reset;
 use sentinel::stop::{CaughtSignals, Stop};
 use tracing::level_filters::LevelFilter;
+
+const NAME: &str = "sentinel";
 
 fn main() -> ExitCode {
     // First of all: from here on no signal ends the program without a word.
     let signals = match CaughtSignals::catch() {
         Ok(signals) => signals,
-        Err(error) => return fail(&StartError::Signals(error), 1),
+        Err(error) => return fail(NAME, &StartError::Signals(error), 1),
     };
     let cli = Cli::parse();
     let environment = |name: &str| -> Option<OsString> { std::env::var_os(name) };
@@ -32,23 +34,30 @@ fn main() -> ExitCode {
         // Within a second of a signal each of them ends; only the gateway has an end of its own before that.
         return match Stop::on_signals(signals) {
             Ok(stop) => run_command(command, &environment, &stop),
-            Err(error) => fail(&StartError::Signals(error), 1),
+            Err(error) => fail(NAME, &StartError::Signals(error), 1),
         };
     }
     let config = match Config::load(&cli, &environment) {
         Ok(config) => config,
-        Err(error) => return fail(&error, 2),
+        Err(error) => return fail(NAME, &error, 2),
     };
     let stop = match Stop::on_signals(signals) {
         Ok(stop) => stop,
-        Err(error) => return fail(&StartError::Signals(error), 1),
+        Err(error) => return fail(NAME, &StartError::Signals(error), 1),
     };
-    let log = Log::start(cli.log_level.unwrap_or(LevelFilter::INFO));
-    let ended = daemon::run(&config, &stop);
-    log.close(None);
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, 1),
+    let log = match Log::start(NAME, cli.log_level.unwrap_or(LevelFilter::INFO)) {
+        Ok(log) => log,
+        Err(error) => return fail(NAME, &error, 1),
+    };
+    match daemon::run(&config, &stop) {
+        Ok(()) => {
+            log.drain();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            log.say(&sentence(&error));
+            ExitCode::from(1)
+        }
     }
 }
 
@@ -62,7 +71,7 @@ fn run_command(
         Command::Reset(arguments) => {
             let settings = match StateSettings::for_reset(arguments, environment) {
                 Ok(settings) => settings,
-                Err(error) => return fail(&error, 2),
+                Err(error) => return fail(NAME, &error, 2),
             };
             let now_ms = (Clock::system().now().unix * 1_000.0).floor() as i64;
             match reset::run(&settings, &arguments.reset_secret_file, now_ms) {
@@ -70,7 +79,7 @@ fn run_command(
                     let _ = io::stdout().write_all(text.as_bytes());
                     ExitCode::SUCCESS
                 }
-                Err(error) => fail(&error, error.status()),
+                Err(error) => fail(NAME, &error, error.status()),
             }
         }
         Command::Replay(arguments) => replay(arguments),
@@ -79,12 +88,19 @@ fn run_command(
 }
 
 fn paper_gateway(arguments: &PaperGatewayArguments, stop: &Stop) -> ExitCode {
-    let log = Log::start(LevelFilter::INFO);
-    let ended = peer::run(arguments, stop);
-    log.close(None);
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, error.status()),
+    let log = match Log::start(NAME, LevelFilter::INFO) {
+        Ok(log) => log,
+        Err(error) => return fail(NAME, &error, 1),
+    };
+    match peer::run(arguments, stop) {
+        Ok(()) => {
+            log.drain();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            log.say(&sentence(&error));
+            ExitCode::from(error.status())
+        }
     }
 }
 
@@ -92,7 +108,7 @@ fn paper_gateway(arguments: &PaperGatewayArguments, stop: &Stop) -> ExitCode {
 fn replay(arguments: &ReplayArguments) -> ExitCode {
     let report = match audit::replay::replay(&arguments.audit) {
         Ok(report) => report,
-        Err(error) => return fail(&error, 1),
+        Err(error) => return fail(NAME, &error, 1),
     };
     let mut out = BufWriter::new(io::stdout().lock());
     let write = if arguments.json {
@@ -102,23 +118,4 @@ fn replay(arguments: &ReplayArguments) -> ExitCode {
     };
     let _ = write(&report, &mut out).and_then(|()| out.flush());
     ExitCode::from(u8::from(!report.is_good()))
-}
-
-fn fail(error: &dyn Error, status: u8) -> ExitCode {
-    // Nobody is left to tell when standard error is closed.
-    let _ = io::stderr().write_all(sentence(error).as_bytes());
-    ExitCode::from(status)
-}
-
-/// The error and what caused it, in one line.
-fn sentence(error: &dyn Error) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        sentence.push_str(&format!(": {source}"));
-        cause = source.source();
-    }
-    // A value that somebody mistyped may hold line ends; one sentence is one line.
-    let sentence = sentence.replace('\n', "\\n").replace('\r', "\\r");
-    format!("sentinel: {sentence}\n")
 }

@@ -12,7 +12,6 @@ pub mod event;
 pub mod execution;
 pub mod gate;
 pub mod ledger;
-pub mod log_queue;
 pub mod money;
 pub mod pace;
 pub mod replay;

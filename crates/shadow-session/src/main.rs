@@ -4,41 +4,41 @@
 //! only.
 #![forbid(unsafe_code)]
 
-use std::error::Error;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use program::log::Log;
+use program::{fail, sentence};
 use shadow_session::cli::Cli;
-use shadow_session::log_queue::LogQueue;
 use shadow_session::pace::{CaughtSignals, Stop};
 use shadow_session::run::{Job, StartError};
 use shadow_session::{gate, run};
-use tracing::level_filters::LevelFilter;
+
+const NAME: &str = "shadow-session";
 
 fn main() -> ExitCode {
     // First of all: from here on no signal ends the program without a word.
     let signals = match CaughtSignals::catch() {
         Ok(signals) => signals,
-        Err(error) => return fail(&StartError::Signals(error), 1),
+        Err(error) => return fail(NAME, &StartError::Signals(error), 1),
     };
     let environment = |name: &str| -> Option<OsString> { std::env::var_os(name) };
     // Before the flags, the files and the log: where live trading is armed this program does nothing at all.
     if let Err(refusal) = gate::check(&environment) {
-        return fail(&refusal, 1);
+        return fail(NAME, &refusal, 1);
     }
     let cli = Cli::parse();
-    let log = match LogQueue::start(io::stderr()) {
+    let log = match Log::start(NAME, cli.log_level) {
         Ok(log) => log,
-        Err(error) => return fail(&StartError::Log(error), 1),
+        Err(error) => return fail(NAME, &error, 1),
     };
-    log_to_stderr(&log, cli.log_level);
     let ended = start(signals, &cli, &environment, &log);
-    if let Err(error) = &ended {
-        log.push(sentence(error).as_bytes());
+    match &ended {
+        Ok(()) => log.drain(),
+        Err(error) => log.say(&sentence(error)),
     }
-    log.drain();
     ended.map_or_else(
         |error| ExitCode::from(error.exit_status()),
         |()| ExitCode::SUCCESS,
@@ -49,15 +49,12 @@ fn start(
     signals: CaughtSignals,
     cli: &Cli,
     environment: &dyn Fn(&str) -> Option<OsString>,
-    log: &LogQueue,
+    log: &Log,
 ) -> Result<(), StartError> {
     // Before the preparations: reading a large file takes its time, and a signal must end that too.
     let words = log.clone();
-    let stop = Stop::on_signals(signals, move |sentence| {
-        words.push(format!("shadow-session: {sentence}\n").as_bytes());
-        words.drain();
-    })
-    .map_err(StartError::Signals)?;
+    let stop = Stop::on_signals(signals, move |sentence| words.say(sentence))
+        .map_err(StartError::Signals)?;
     let job = run::prepare(cli, environment)?;
     if cli.dry_run {
         return print(&dry_run(&job));
@@ -86,17 +83,6 @@ fn dry_run(job: &Job) -> String {
     )
 }
 
-fn log_to_stderr(log: &LogQueue, level: LevelFilter) {
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_target(false)
-        .with_writer(log.clone())
-        // Otherwise the subscriber panics where it cannot write.
-        .log_internal_errors(false)
-        .with_ansi(io::stderr().is_terminal());
-    subscriber.init();
-}
-
 /// A reader that went away costs the text, not the session's exit status; any other loss of a result is said.
 fn print(text: &str) -> Result<(), StartError> {
     let mut out = io::stdout().lock();
@@ -104,23 +90,4 @@ fn print(text: &str) -> Result<(), StartError> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(StartError::Output(error)),
         _ => Ok(()),
     }
-}
-
-fn fail(error: &dyn Error, status: u8) -> ExitCode {
-    // Nobody is left to tell when standard error is closed.
-    let _ = io::stderr().write_all(sentence(error).as_bytes());
-    ExitCode::from(status)
-}
-
-/// The error and what caused it, in one line.
-fn sentence(error: &dyn Error) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        sentence.push_str(&format!(": {source}"));
-        cause = source.source();
-    }
-    // A value that somebody mistyped may hold line ends; one sentence is one line.
-    let sentence = sentence.replace('\n', "\\n").replace('\r', "\\r");
-    format!("shadow-session: {sentence}\n")
 }

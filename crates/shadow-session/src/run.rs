@@ -77,9 +77,6 @@ pub enum StartError {
     /// Signals cannot be watched.
     #[error("signals cannot be watched")]
     Signals(#[source] io::Error),
-    /// The thread of the log cannot be started.
-    #[error("the log cannot be started")]
-    Log(#[source] io::Error),
     /// The result is lost; the session itself went well.
     #[error("standard output cannot be written")]
     Output(#[source] io::Error),
@@ -95,7 +92,6 @@ impl StartError {
             | StartError::RunLog(_)
             | StartError::RunLogDir { .. }
             | StartError::Signals(_)
-            | StartError::Log(_)
             | StartError::Output(_) => 1,
         }
     }

@@ -455,7 +455,7 @@ fn every_fault_names_file_line_and_key_and_what_is_accepted() {
     ];
     for (text, place, found, accepted) in table {
         let error = load(&text).map(|_| ()).expect_err(&text);
-        let sentence = crate::sentence(&error);
+        let sentence = program::sentence(&error);
         let begin = format!("f.yml: {place}");
         assert!(
             sentence.starts_with(&begin) && sentence.contains(found) && sentence.contains(accepted),

@@ -19,7 +19,7 @@ use super::shard::{Correction, Place, Shard};
 use crate::archive::{Phase, State};
 use crate::directory::ListedName;
 use crate::merge::KeyId;
-use crate::sentence::one_sentence;
+use program::sentence;
 
 /// No file has this inode number, so a name that carries it is opened again at the next listing.
 const INODE_UNCERTAIN: u64 = 0;
@@ -385,7 +385,7 @@ impl Index {
                         let refused = RefusedName {
                             parsed: Some(parsed),
                             reason,
-                            sentence: one_sentence(&err),
+                            sentence: sentence(&err),
                         };
                         self.refused.insert(name.to_owned(), refused);
                     }

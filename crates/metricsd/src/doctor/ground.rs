@@ -10,7 +10,7 @@ use super::findings_or;
 use super::survey::Survey;
 use crate::directory::{DirectoryError, ShardDirectory};
 use crate::report::Check;
-use crate::sentence::one_sentence;
+use program::sentence;
 
 /// What one more Python process asks for: counters, gauges of one mode, histograms and summaries, 64 KiB each.
 const PROCESS_LEN_BYTES: u64 = 4 * (64 << 10);
@@ -41,7 +41,7 @@ pub(super) fn open(choice: &DirectoryChoice) -> (Option<ShardDirectory>, Vec<Che
     };
     let text = format!(
         "{}{is_default}; what is in it was not looked at",
-        one_sentence(&err)
+        sentence(&err)
     );
     (None, vec![Check::fail(id, text, next)])
 }

@@ -15,9 +15,9 @@ use super::{deleted, some_of};
 use crate::archive::{self, OpenError, OpenReport, RESERVE_NAME, State};
 use crate::directory::ShardDirectory;
 use crate::report::Check;
-use crate::sentence::one_sentence;
 use crate::serve::archive_settings;
 use crate::state_directory::{Durability, NotDurableReason, StateDirectory, StateDirectoryError};
+use program::sentence;
 
 /// Most files of the state that are looked at.
 const FILES_MAX: usize = 10_000;
@@ -246,12 +246,12 @@ impl Kept {
         let report = match &self.report {
             Some(Ok(report)) => report,
             Some(Err(err @ OpenError::Moving)) => {
-                return vec![Check::warn(id, one_sentence(err), "run the doctor again")];
+                return vec![Check::warn(id, sentence(err), "run the doctor again")];
             }
             Some(Err(err)) => {
                 let next =
                     format!("restore {path} from a backup, or run the metricsd that wrote it");
-                return vec![Check::fail(id, one_sentence(err), next)];
+                return vec![Check::fail(id, sentence(err), next)];
             }
             None => {
                 return vec![Check::warn(
@@ -317,7 +317,7 @@ fn hidden_files(path: &Path) -> Vec<String> {
 }
 
 fn refused(id: &str, err: &StateDirectoryError, daemon: &Daemon) -> Check {
-    let text = one_sentence(err);
+    let text = sentence(err);
     match (err, daemon.pid) {
         (StateDirectoryError::Missing { .. }, None) => Check::warn(
             id,

@@ -195,7 +195,7 @@ fn open_shard(path: &Path, folder: &Path, name: &str) -> Result<ShardFile, Inspe
         rustix::fs::open(folder, flags, Mode::empty()).map_err(|err| failed(err.into()))?;
     ShardFile::open_at(folder.as_fd(), name).map_err(|err| InspectError::NotOurs {
         path: path.to_owned(),
-        found: after_name(&crate::sentence::one_sentence(&err), name),
+        found: after_name(&program::sentence(&err), name),
     })
 }
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::table::{aligned, row, time};
 use super::{InspectError, Page, after_name};
-use crate::sentence::one_sentence;
+use program::sentence;
 
 /// What a process says of itself.
 #[derive(Debug, Clone, Serialize)]
@@ -34,7 +34,7 @@ pub(super) fn look(path: &Path, folder: &Path, name: &str) -> Result<ProcessPage
     let folder = rustix::fs::open(folder, flags, Mode::empty())
         .map_err(|err| failed(std::io::Error::from(err).to_string()))?;
     let file = ProcessFile::read_at(folder.as_fd(), name)
-        .map_err(|err| failed(after_name(&one_sentence(&err), name)))?;
+        .map_err(|err| failed(after_name(&sentence(&err), name)))?;
     Ok(ProcessPage::of(file))
 }
 

@@ -16,7 +16,7 @@ use super::shard::spelled;
 use super::table::{aligned, left_out, row};
 use super::{Limit, Page};
 use crate::directory::{DirectoryError, ShardDirectory};
-use crate::sentence::one_sentence;
+use program::sentence;
 
 /// A shard directory.
 #[derive(Debug, Serialize)]
@@ -121,10 +121,10 @@ fn line(
                         Some(damage) => drop(line.damage.get_or_insert(damage.to_string())),
                     }
                 }
-                Err(err) => line.damage = Some(one_sentence(&err)),
+                Err(err) => line.damage = Some(sentence(&err)),
             }
         }
-        Err(err) => line.damage = Some(one_sentence(&err)),
+        Err(err) => line.damage = Some(sentence(&err)),
     }
     line
 }

@@ -8,8 +8,8 @@ use super::{REST_MAX, REST_MIN, Rounds, TOLD_MAX, WORKS_AGAIN_AFTER};
 use crate::archive::{AppendError, Operation, StorageError};
 use crate::daemon::lock;
 use crate::retire::{ShelfOperation, Trouble};
-use crate::sentence::one_sentence;
 use crate::telemetry::StateOp;
+use program::sentence;
 
 /// The cause under which it is remembered that the state directory was moved.
 const OUT_OF_PLACE: &str = "out of place";
@@ -23,7 +23,7 @@ impl Rounds {
             Ok(()) => drop(self.told.remove(OUT_OF_PLACE)),
             Err(err) => {
                 if self.told.insert(OUT_OF_PLACE.to_owned()) {
-                    tracing::error!(error = %one_sentence(&err), "the state is written where the next start will not find it; put the directory back");
+                    tracing::error!(error = %sentence(&err), "the state is written where the next start will not find it; put the directory back");
                 }
             }
         }
@@ -69,7 +69,7 @@ impl Rounds {
                         ShelfOperation::SyncDirectory => StateOp::RetireSync,
                     });
                     let cause = format!("{:?} {}", err.operation, err.source);
-                    self.tell_once(cause, &one_sentence(err));
+                    self.tell_once(cause, &sentence(err));
                 }
             }
         }
@@ -85,12 +85,12 @@ impl Rounds {
         self.counts.errors.add(StateOp::Storage(err.operation));
         // Not by the file, which is another one at each attempt.
         let cause = format!("{:?} {}", err.operation, err.source);
-        self.tell_once(cause, &one_sentence(err));
+        self.tell_once(cause, &sentence(err));
     }
 
     pub(super) fn append_failed(&mut self, err: &AppendError) {
         self.counts.errors.add(StateOp::Storage(Operation::Append));
-        let sentence = one_sentence(err);
+        let sentence = sentence(err);
         self.tell_once(sentence.clone(), &sentence);
     }
 

@@ -22,9 +22,9 @@ use thiserror::Error;
 use crate::archive::{self, IdentityKey, OpenError, OpenReport, Phase, State};
 use crate::books::identity_key;
 use crate::directory::{DirectoryError, ShardDirectory};
-use crate::sentence::one_sentence;
 use crate::settings::MergeSettings;
 use crate::state_directory::{StateDirectory, StateDirectoryError};
+use program::sentence;
 
 /// For how long everything is read again because a daemon moved something meanwhile.
 const TIME_MAX: Duration = Duration::from_secs(10);
@@ -190,7 +190,7 @@ impl Held {
                     Ok(file) => Ok((name, file)),
                     // Unlinked since it was listed: what it held is in the archive.
                     Err(metricsd_shard::OpenError::Vanished { .. }) => continue,
-                    Err(err) => Err(one_sentence(&err)),
+                    Err(err) => Err(sentence(&err)),
                 },
             };
             match opened {
@@ -227,7 +227,7 @@ impl Held {
         let (mut shards, mut buffer) = (Vec::new(), Vec::new());
         for (_, file_name, name, file) in self.files {
             if let Err(err) = file.read_used(&mut buffer) {
-                damaged.push(one_sentence(&err));
+                damaged.push(sentence(&err));
                 continue;
             }
             let parsed = parse_from(&buffer, HEADER_LEN_BYTES);

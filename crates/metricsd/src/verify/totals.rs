@@ -208,7 +208,7 @@ impl<'a> Proof<'a> {
                         "name the directories that the daemon's first log lines name, and run it as a user who may read them"
                     }
                 };
-                let sentence = crate::sentence::one_sentence(&err);
+                let sentence = program::sentence(&err);
                 self.fail("totals_recomputed", sentence, hint);
                 None
             }

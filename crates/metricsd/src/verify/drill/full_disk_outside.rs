@@ -7,10 +7,10 @@ use std::path::Path;
 use super::full_disk::{BROKEN, HELD, NOT_POSSIBLE};
 use super::stage::Stage;
 use super::{Drilled, below};
-use crate::sentence::one_sentence;
 use crate::verify::child::Running;
 use crate::verify::guard::guarded;
 use crate::verify::mode_b::record::Probe;
+use program::sentence;
 
 pub(super) fn act(stage: &Stage, probe: &mut Probe) -> Drilled {
     let mut session = OsString::from("--session-bin=");
@@ -27,7 +27,7 @@ pub(super) fn act(stage: &Stage, probe: &mut Probe) -> Drilled {
     let log = below(stage.folder(), "full-disk.log");
     let mut inside = match Running::start(Path::new("unshare"), &arguments, &[], log) {
         Ok(inside) => inside,
-        Err(err) => return Err(format!("{NOT_POSSIBLE} {}", one_sentence(&err))),
+        Err(err) => return Err(format!("{NOT_POSSIBLE} {}", sentence(&err))),
     };
     let status = inside.wait(&stage.stop, super::PATIENCE * 2);
     let output = inside.output();

@@ -11,8 +11,8 @@ use rustix::process::Signal;
 
 use super::stage::{Stage, nothing_lost, same_counts, steps};
 use super::{Drilled, PATIENCE, ensure};
-use crate::sentence::one_sentence;
 use crate::verify::mode_b::record::Probe;
+use program::sentence;
 
 /// Steps that a session has made before it is broken off.
 const STEPS_MIN: f64 = 200.0;
@@ -23,9 +23,7 @@ pub(super) fn session(stage: &Stage, probe: &mut Probe) -> Drilled {
     stage.page_with(&daemon, &mut session, "the session counts", probe, |page| {
         steps(page) >= STEPS_MIN
     })?;
-    session
-        .signal(Signal::STOP)
-        .map_err(|err| one_sentence(&err))?;
+    session.signal(Signal::STOP).map_err(|err| sentence(&err))?;
     let pid = session.id();
     // The state of a stopped process; only then is the page its last word.
     let is_stopped = stage.stop.wait(PATIENCE, || {
@@ -33,7 +31,7 @@ pub(super) fn session(stage: &Stage, probe: &mut Probe) -> Drilled {
     });
     ensure(is_stopped, || format!("pid {pid} does not stop"))?;
     let last = stage.page(&daemon, probe)?;
-    session.kill().map_err(|err| one_sentence(&err))?;
+    session.kill().map_err(|err| sentence(&err))?;
     probe.ask(format!("kill -STOP {pid}; kill -9 {pid}"), || {
         "ended".to_owned()
     });
@@ -68,7 +66,7 @@ pub(super) fn daemon(stage: &Stage, probe: &mut Probe) -> Drilled {
             probe,
             |page| steps(page) >= wanted,
         )?;
-        daemon.running.kill().map_err(|err| one_sentence(&err))?;
+        daemon.running.kill().map_err(|err| sentence(&err))?;
         probe.ask(format!("kill -9 {}", daemon.running.id()), || {
             "ended".to_owned()
         });

@@ -17,9 +17,9 @@ use super::child::session_program;
 use super::evidence::Finding;
 use super::mode_b::cli::ModeBArgs;
 use super::mode_b::record::{Book, Probe, Stop};
-use crate::sentence::one_sentence;
 use crate::settings::Environment;
 use crate::verify::mode_b::DRILLS;
+use program::sentence;
 
 use stage::Stage;
 
@@ -37,8 +37,7 @@ type Act = fn(&Stage, &mut Probe) -> Drilled;
 
 /// Makes every drill.
 pub fn run(args: &ModeBArgs, env: &Environment<'_>, book: &mut Book<'_>) {
-    let session =
-        session_program(args.session_bin.as_deref(), env).map_err(|err| one_sentence(&err));
+    let session = session_program(args.session_bin.as_deref(), env).map_err(|err| sentence(&err));
     let acts: [(&str, Act); 5] = [
         (
             "A second daemon on the directory is refused and touches nothing",

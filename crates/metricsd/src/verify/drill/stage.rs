@@ -12,11 +12,11 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::{PATIENCE, below};
-use crate::sentence::one_sentence;
 use crate::verify::child::{Running, SessionPlan, own_program};
 use crate::verify::mode_b::http::Client;
 use crate::verify::mode_b::page::{Page, losses};
 use crate::verify::mode_b::record::{Probe, Stop};
+use program::sentence;
 
 /// What a session counts with every candle.
 pub(super) const STEPS: &str = "shadow_session_steps_total";
@@ -69,7 +69,7 @@ impl Stage {
         Ok(Stage {
             shards: below(folder.path(), "prom_multiproc"),
             state: below(folder.path(), "state"),
-            metricsd: own_program().map_err(|err| one_sentence(&err))?,
+            metricsd: own_program().map_err(|err| sentence(&err))?,
             session,
             stop,
             client: Client::default(),
@@ -114,7 +114,7 @@ impl Stage {
         let variables = VARIABLES.map(|name| (name, None));
         let log = self.new_log("metricsd");
         let running = Running::start(&self.metricsd, &arguments, &variables, log)
-            .map_err(|err| one_sentence(&err))?;
+            .map_err(|err| sentence(&err))?;
         probe.ask(running.command(), || format!("pid {}", running.id()));
         Ok(running)
     }
@@ -159,7 +159,7 @@ impl Stage {
             speed,
             time,
         };
-        let running = plan.start(&folder).map_err(|err| one_sentence(&err))?;
+        let running = plan.start(&folder).map_err(|err| sentence(&err))?;
         probe.ask(running.command(), || format!("pid {}", running.id()));
         Ok(running)
     }

@@ -12,9 +12,9 @@ use tempfile::TempDir;
 use super::processes::{Seen, look_into, writers_of};
 use super::record::{Book, Probe};
 use super::{Wiring, ids};
-use crate::sentence::one_sentence;
 use crate::verify::child::{Running, SESSION_CONFIG, SessionPlan, session_program, steps_in};
 use crate::verify::evidence::{Ended, Finding};
+use program::sentence;
 
 /// What a session may take longer than its time: it loads, and machines are busy.
 const GRACE: Duration = Duration::from_secs(20);
@@ -73,7 +73,7 @@ impl Wiring<'_> {
 
     fn start_session(&self, probe: &mut Probe) -> Result<RunningSession, String> {
         let program = session_program(self.args.session_bin.as_deref(), self.env)
-            .map_err(|err| one_sentence(&err))?;
+            .map_err(|err| sentence(&err))?;
         let folder = tempfile::Builder::new()
             .prefix("metricsd-verify-")
             .tempdir()
@@ -85,9 +85,7 @@ impl Wiring<'_> {
             speed: self.args.session_speed,
             time: self.args.session_time,
         };
-        let running = plan
-            .start(folder.path())
-            .map_err(|err| one_sentence(&err))?;
+        let running = plan.start(folder.path()).map_err(|err| sentence(&err))?;
         probe.ask(running.command(), || format!("pid {}", running.id()));
         Ok(RunningSession {
             running,

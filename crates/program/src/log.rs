@@ -1,13 +1,14 @@
-//! Log lines on their way to standard error, through a bounded queue with its own writer.
+//! The log on its way to standard error, through a bounded queue with a writer of its own.
 //!
 //! Invariant: whoever logs never waits for whoever reads, and a standard error that cannot be written is nobody's fault: lines that find
 //! the queue full are counted and named in one later line; lines that cannot be written are gone.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Enough for the burst of a whole year of candles at full speed; a line has about 200 bytes.
@@ -16,12 +17,19 @@ const LINES_MAX: usize = 4_096;
 /// How long the end of the program waits for a standard error that is read slowly.
 const DRAIN_TIME_MAX: Duration = Duration::from_millis(300);
 
-/// The queue; clones are the same one.
-#[derive(Debug, Clone)]
-pub struct LogQueue(Arc<Shared>);
+/// There is no log: the thread that writes it cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[error("the log cannot be started")]
+pub struct LogError(#[source] io::Error);
 
-#[derive(Debug, Default)]
+/// The running log. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Log(Arc<Shared>);
+
+#[derive(Debug)]
 struct Shared {
+    /// Whose log it is, for its own words.
+    program: &'static str,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -39,25 +47,44 @@ impl State {
     }
 
     /// What is to be written next: the loss behind the lines that were in time.
-    fn next(&mut self) -> Option<Vec<u8>> {
-        self.lines.pop_front().or_else(|| {
-            let lost = std::mem::take(&mut self.lost);
-            (lost > 0).then(|| {
-                format!("shadow-session: {lost} log lines were lost because standard error was not read in time\n")
-                    .into_bytes()
-            })
+    fn next(&mut self, program: &str) -> Option<Vec<u8>> {
+        self.lines.pop_front().or_else(|| self.take_loss(program))
+    }
+
+    fn take_loss(&mut self, program: &str) -> Option<Vec<u8>> {
+        let lost = std::mem::take(&mut self.lost);
+        (lost > 0).then(|| {
+            format!("{program}: {lost} log lines were lost because standard error was not read in time\n")
+                .into_bytes()
         })
     }
 }
 
-impl LogQueue {
-    /// Begin to write to `out`, which is standard error.
+impl Log {
+    /// Begins to log what is at least as grave as `level`. To be called once: it is the log of the whole process.
     ///
     /// # Errors
     /// The writer's thread cannot be started.
-    pub fn start(mut out: impl Write + Send + 'static) -> io::Result<LogQueue> {
-        let queue = LogQueue(Arc::default());
-        let source = queue.clone();
+    pub fn start(program: &'static str, level: LevelFilter) -> Result<Log, LogError> {
+        let log = Log::to(program, io::stderr()).map_err(LogError)?;
+        tracing_subscriber::fmt()
+            .with_writer(log.clone())
+            .with_max_level(level)
+            .with_ansi(io::stderr().is_terminal())
+            .with_target(false)
+            // Otherwise the subscriber panics where it cannot write.
+            .log_internal_errors(false)
+            .init();
+        Ok(log)
+    }
+
+    fn to(program: &'static str, mut out: impl Write + Send + 'static) -> io::Result<Log> {
+        let log = Log(Arc::new(Shared {
+            program,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }));
+        let source = log.clone();
         std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || {
@@ -69,11 +96,25 @@ impl LogQueue {
                     source.0.changed.notify_all();
                 }
             })?;
-        Ok(queue)
+        Ok(log)
+    }
+
+    /// Words of the program itself, as its last ones, which find a place in a full queue too; waits as [`drain`](Self::drain) does.
+    pub fn say(&self, sentence: &str) {
+        let program = self.0.program;
+        let mut state = self.lock();
+        let loss = state.take_loss(program);
+        state.lines.extend(loss);
+        state
+            .lines
+            .push_back(format!("{program}: {sentence}\n").into_bytes());
+        drop(state);
+        self.0.changed.notify_all();
+        self.drain();
     }
 
     /// One line, its end included.
-    pub fn push(&self, line: &[u8]) {
+    fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         if state.lines.len() < LINES_MAX {
             state.lines.push_back(line.to_vec());
@@ -84,7 +125,7 @@ impl LogQueue {
         self.0.changed.notify_all();
     }
 
-    /// Wait until everything is written, but not for a reader that does not read.
+    /// Waits until everything is written, but not for a reader that does not read.
     pub fn drain(&self) {
         let waited = self
             .0
@@ -96,7 +137,7 @@ impl LogQueue {
     fn take(&self) -> Vec<u8> {
         let mut state = self.lock();
         loop {
-            if let Some(line) = state.next() {
+            if let Some(line) = state.next(self.0.program) {
                 state.writing = true;
                 return line;
             }
@@ -114,7 +155,7 @@ impl LogQueue {
 }
 
 /// The subscriber writes a whole line at once.
-impl Write for LogQueue {
+impl Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
         Ok(line.len())
@@ -125,10 +166,10 @@ impl Write for LogQueue {
     }
 }
 
-impl MakeWriter<'_> for LogQueue {
-    type Writer = LogQueue;
+impl MakeWriter<'_> for Log {
+    type Writer = Log;
 
-    fn make_writer(&self) -> LogQueue {
+    fn make_writer(&self) -> Log {
         self.clone()
     }
 }
@@ -141,18 +182,18 @@ mod tests {
     #[test]
     fn a_reader_that_does_not_read_costs_lines_and_they_are_counted_when_it_reads_again() {
         let (reader, writer) = io::pipe().unwrap();
-        let queue = LogQueue::start(writer).unwrap();
+        let log = Log::to("program", writer).unwrap();
         // A pipe holds 64 KiB, so that the writer is stuck early, then the queue fills, and this loop goes on all the same.
         let line = [b"x".repeat(1_023), b"\n".to_vec()].concat();
         let pushed = 2 * LINES_MAX;
         for _ in 0..pushed {
-            queue.push(&line);
+            log.push(&line);
         }
-        queue.drain();
+        log.drain();
         let (mut whole, mut lost) = (0, 0);
         for read in BufReader::new(reader).lines() {
             let read = read.unwrap();
-            match read.strip_prefix("shadow-session: ") {
+            match read.strip_prefix("program: ") {
                 Some(sentence) => {
                     lost = sentence.split(' ').next().unwrap().parse().unwrap();
                     break;
@@ -170,17 +211,36 @@ mod tests {
     #[test]
     fn what_was_pushed_before_the_drain_is_written_after_it() {
         let (reader, writer) = io::pipe().unwrap();
-        let queue = LogQueue::start(writer).unwrap();
+        let log = Log::to("program", writer).unwrap();
         for number in 0..10 {
-            queue.push(format!("{number}\n").as_bytes());
+            log.push(format!("{number}\n").as_bytes());
         }
-        queue.drain();
-        assert!(queue.lock().is_drained());
+        log.drain();
+        assert!(log.lock().is_drained());
         let lines: Vec<String> = BufReader::new(reader)
             .lines()
             .take(10)
             .map(Result::unwrap)
             .collect();
         assert_eq!(lines.concat(), "0123456789");
+    }
+
+    #[test]
+    fn last_words_find_a_place_in_a_full_queue_behind_the_number_of_lines_that_did_not() {
+        let (reader, writer) = io::pipe().unwrap();
+        let log = Log::to("program", writer).unwrap();
+        let line = [b"x".repeat(1_023), b"\n".to_vec()].concat();
+        for _ in 0..2 * LINES_MAX {
+            log.push(&line);
+        }
+        log.say("it is over");
+        let words: Vec<String> = BufReader::new(reader)
+            .lines()
+            .map(Result::unwrap)
+            .filter(|line| line.starts_with("program: "))
+            .take(2)
+            .collect();
+        assert!(words[0].contains(" log lines were lost "), "{words:?}");
+        assert_eq!(words[1], "program: it is over");
     }
 }

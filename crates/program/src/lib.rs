@@ -1,0 +1,10 @@
+//! What every program of ours does around its work: its log, and how it says why it ends.
+//!
+//! Invariant: what is in here is the same in every program that uses it, and knows none of them: names, keys and words of a program are
+//! arguments. Must not touch: sockets, metrics, what a program is for.
+#![forbid(unsafe_code)]
+
+pub mod log;
+mod sentence;
+
+pub use sentence::{fail, sentence};
