@@ -12,6 +12,7 @@ mod ask;
 mod audited;
 mod dry_run;
 mod kill;
+mod leaving;
 mod open;
 mod path;
 mod reconcile;
