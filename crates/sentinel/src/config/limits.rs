@@ -56,6 +56,15 @@ impl PlacedLimits {
             .map(|limit| limit.as_ref().map(|limit| limit.value))
     }
 
+    /// What the operator of a live run should know of them.
+    pub(super) fn warning(&self) -> Option<String> {
+        let is_set = self.0.iter().any(Option::is_some);
+        (!is_set).then(|| {
+            "none of [limits] is set: neither what is held nor what a day loses stops an order"
+                .to_owned()
+        })
+    }
+
     /// Names, values and places of those that are set, for the log.
     pub(super) fn shown(&self) -> String {
         let shown = |(id, limit): (LimitId, &Option<Placed<Decimal>>)| {

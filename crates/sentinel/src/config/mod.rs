@@ -192,9 +192,11 @@ impl Config {
             )?;
         let gateway = GatewaySettings::resolve(cli, &layers, &keys.gateway)?;
         let state = StateSettings::resolve(cli.state_dir.as_deref(), &layers, &keys.state)?;
+        let limits = PlacedLimits::resolve(&layers, &keys.limits)?;
         let mut live = live::resolve(cli, &layers, keys, &gateway, &symbol.value)?;
         if let Some(live) = &mut live {
             live.warnings.extend(state.warnings());
+            live.warnings.extend(limits.warning());
         }
         let config = Config {
             path: file.path.clone(),
@@ -265,7 +267,7 @@ impl Config {
                 .key(&keys.decide.max_orders_per_day)
                 .resolve("a whole number from 0 to 100000", whole(0, 100_000))?,
             gateway,
-            limits: PlacedLimits::resolve(&layers, &keys.limits)?,
+            limits,
             live,
             state,
             every,

@@ -11,6 +11,7 @@ use super::keys::State;
 use super::layers::Layers;
 use super::secrets;
 use crate::cli::ResetArguments;
+use crate::gateway::guards::reset::ResetSecret;
 
 /// The variable of the state directory.
 pub const STATE_DIR_VARIABLE: &str = "SENTINEL_STATE_DIR";
@@ -78,7 +79,12 @@ impl StateSettings {
     pub(super) fn warnings(&self) -> Vec<String> {
         match &self.reset_secret_file {
             None => vec!["state.reset_secret_file is not set: trading that is halted stays halted until it is".to_owned()],
-            Some(file) => secrets::warn_of(&file.value).into_iter().collect(),
+            Some(file) => {
+                // Better known now than when halted has to be left.
+                let fault = ResetSecret::read(&file.value).err();
+                let fault = fault.map(|error| format!("{error}; trading that is halted stays halted with it"));
+                fault.into_iter().chain(secrets::warn_of(&file.value)).collect()
+            }
         }
     }
 }

@@ -156,7 +156,7 @@ fn a_secret_that_the_gateway_would_not_take_is_refused_without_being_shown() {
 fn a_secret_that_others_can_read_and_a_halt_that_could_not_be_left_are_warned_of() {
     let armed = Armed::new();
     let reset = armed.folder.path().join("reset");
-    fs::write(&reset, "x").unwrap();
+    fs::write(&reset, "0123456789abcdef").unwrap();
     fs::set_permissions(&reset, fs::Permissions::from_mode(0o600)).unwrap();
     let with_reset = format!(
         "{}[state]\nreset_secret_file = \"{}\"\n",
@@ -165,8 +165,19 @@ fn a_secret_that_others_can_read_and_a_halt_that_could_not_be_left_are_warned_of
     );
     let warnings = |text: &str| load(text, &[], &["--live"]).unwrap().live.unwrap().warnings;
     assert!(warnings(&with_reset).is_empty());
-    let without = warnings(&armed.text());
+    let text = armed.text();
+    let without = warnings(text.split("[limits]").next().unwrap());
     assert!(without[0].contains("state.reset_secret_file is not set"));
+    assert!(without[1].contains("none of [limits] is set"));
+    // A reset would be refused, which is better known before it is needed.
+    fs::write(&reset, "short").unwrap();
+    let found = warnings(&with_reset);
+    assert!(found[0].contains("has 5 bytes"), "{found:?}");
+    fs::remove_file(&reset).unwrap();
+    let found = warnings(&with_reset);
+    assert!(found[0].contains("cannot read"), "{found:?}");
+    fs::write(&reset, "0123456789abcdef").unwrap();
+    fs::set_permissions(&reset, fs::Permissions::from_mode(0o600)).unwrap();
     for mode in [0o640, 0o604] {
         armed.write(SECRET, mode);
         let found = warnings(&with_reset);
