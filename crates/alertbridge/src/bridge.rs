@@ -21,6 +21,9 @@ use crate::silence::{self, Signer};
 use crate::telemetry::{Received, Taken, TargetKind, Telemetry};
 use crate::worker::{Handle, Worker};
 
+/// How often the disk is asked, while it refuses, whether it takes something again; at the second refusal people are told.
+const DISK_LOOK: Duration = Duration::from_secs(5);
+
 /// How long the end waits for messages that are being sent.
 const END_TIME_MAX: Duration = Duration::from_millis(600);
 
@@ -52,6 +55,14 @@ struct Shared {
     own_signer: Signer,
     workers: Mutex<BTreeMap<String, Running>>,
     watchdog: Mutex<Watchdog>,
+    disk: Mutex<Disk>,
+}
+
+/// What is known of the disk.
+#[derive(Debug)]
+struct Disk {
+    looked: Instant,
+    refused: bool,
 }
 
 struct Running {
@@ -69,6 +80,14 @@ struct Watchdog {
     missing_since: Option<Timestamp>,
 }
 
+/// Since when a target believes that an alert of this program fires, if it does.
+fn told_since(queue: &Queue, target: &str, group: &str, fingerprint: &str) -> Option<Timestamp> {
+    match queue.last(target, group, fingerprint)? {
+        (Status::Firing, since) => Some(since.parse().unwrap_or_else(|_| Timestamp::now())),
+        (Status::Resolved, _) => None,
+    }
+}
+
 impl Bridge {
     /// Shares these, and starts the workers.
     pub fn start(
@@ -79,11 +98,11 @@ impl Bridge {
         own_signer: Signer,
     ) -> Bridge {
         let config = Arc::new(config);
-        let was_missing = config.dead_man.as_ref().is_some_and(|dead_man| {
+        let missing_since = config.dead_man.as_ref().and_then(|dead_man| {
             let fingerprint = own_alert::watchdog_fingerprint(&dead_man.alertname);
-            dead_man.targets.iter().any(|target| {
-                let last = queue.last_status(target, own_alert::WATCHDOG_GROUP, &fingerprint);
-                last == Some(Status::Firing)
+            let mut targets = dead_man.targets.iter();
+            targets.find_map(|target| {
+                told_since(&queue, target, own_alert::WATCHDOG_GROUP, &fingerprint)
             })
         });
         telemetry.record_reload(Some(unix_now()));
@@ -97,7 +116,11 @@ impl Bridge {
             watchdog: Mutex::new(Watchdog {
                 last: Instant::now(),
                 last_unix: unix_now(),
-                missing_since: was_missing.then(Timestamp::now),
+                missing_since,
+            }),
+            disk: Mutex::new(Disk {
+                looked: Instant::now(),
+                refused: false,
             }),
         }));
         bridge.start_workers(&config);
@@ -246,9 +269,8 @@ impl Bridge {
             watchdog.last_unix = unix_now();
             watchdog.missing_since
         };
-        if let Some(since) = was_missing
-            && self.tell_of_watchdog(config, Status::Resolved, since)
-        {
+        if let Some(since) = was_missing {
+            self.tell_of_watchdog(config, Status::Resolved, since);
             info!("the always-firing alert arrives again");
             self.watchdog().missing_since = None;
         }
@@ -272,36 +294,94 @@ impl Bridge {
             && age > dead_man.after
         {
             let since = Timestamp::now();
-            if self.tell_of_watchdog(&config, Status::Firing, since) {
-                error!(
-                    seconds = age.as_secs(),
-                    alertname = dead_man.alertname,
-                    "the always-firing alert does not arrive any more"
-                );
-                self.watchdog().missing_since = Some(since);
-                is_missing = true;
-            }
+            self.tell_of_watchdog(&config, Status::Firing, since);
+            error!(
+                seconds = age.as_secs(),
+                alertname = dead_man.alertname,
+                "the always-firing alert does not arrive any more"
+            );
+            self.watchdog().missing_since = Some(since);
+            is_missing = true;
         }
         let is_shown = is_missing && config.dead_man.is_some();
         self.0.telemetry.record_watchdog(last_unix, is_shown);
+        self.look_at_disk(&config);
         self.show_orphans(&config);
         self.0.queue.forget(unix_now());
     }
 
-    /// Whether everybody who is to be told will be.
-    fn tell_of_watchdog(&self, config: &Config, status: Status, since: Timestamp) -> bool {
+    fn tell_of_watchdog(&self, config: &Config, status: Status, since: Timestamp) {
         let Some(dead_man) = &config.dead_man else {
-            return true;
+            return;
         };
         let notification = own_alert::watchdog(&dead_man.alertname, status, Some(since));
-        let mut is_told = true;
         for target in &dead_man.targets {
-            if let Err(error) = self.accept(config, target, notification.clone()) {
-                warn!(target, %error, "the state of the always-firing alert could not be told; it is tried again");
-                is_told = false;
-            }
+            self.keep(target, notification.clone());
         }
-        is_told
+    }
+
+    /// What cannot be taken in cannot say so: while the disk refuses, no alert of Prometheus on it arrives either.
+    fn look_at_disk(&self, config: &Config) {
+        let mut disk = self.0.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        if disk.looked.elapsed() < DISK_LOOK {
+            return;
+        }
+        disk.looked = Instant::now();
+        let ready = self.0.queue.ready(config.queue_max_bytes);
+        let again = std::mem::replace(&mut disk.refused, ready.is_err());
+        drop(disk);
+        let Some(dead_man) = &config.dead_man else {
+            return;
+        };
+        let (status, text) = match &ready {
+            Err(_) if !again => return,
+            Err(text) => (Status::Firing, text.as_str()),
+            Ok(()) => (Status::Resolved, ""),
+        };
+        for target in &dead_man.targets {
+            let fingerprint = own_alert::queue_fingerprint();
+            self.tell(
+                target,
+                (own_alert::QUEUE_GROUP, &fingerprint),
+                status,
+                |since| own_alert::queue(status, since, text),
+            );
+        }
+    }
+
+    /// Tells a target that a target refuses what it is sent, or takes it again.
+    pub fn tell_of_refusal(&self, fallback: &str, name: &str, text: Option<&str>) {
+        let status = match text {
+            Some(_) => Status::Firing,
+            None => Status::Resolved,
+        };
+        let fingerprint = own_alert::refused_fingerprint(name);
+        self.tell(
+            fallback,
+            (own_alert::REFUSED_GROUP, &fingerprint),
+            status,
+            |since| own_alert::refused_target(name, status, since, text.unwrap_or_default()),
+        );
+    }
+
+    /// Tells a target of an alert of this program, unless that is what it was told last. The queue knows that, so reloads and restarts begin and end
+    /// nothing.
+    fn tell(
+        &self,
+        target: &str,
+        (group, fingerprint): (&str, &str),
+        status: Status,
+        notification: impl FnOnce(Option<Timestamp>) -> Notification,
+    ) {
+        let since = told_since(&self.0.queue, target, group, fingerprint);
+        if since.is_some() != (status == Status::Firing) {
+            self.keep(target, notification(since));
+        }
+    }
+
+    fn keep(&self, target: &str, notification: Notification) {
+        let kept = self.0.queue.keep(target, notification, unix_now());
+        self.0.telemetry.record_taken(Taken::Queued, kept.queued);
     }
 
     /// Reads the configuration anew and works with it, or says why not and goes on with the old one.

@@ -7,6 +7,12 @@ use crate::payload::{Alert, Header, Labels, Notification, Status, fingerprint};
 /// The group of the dead-man's alert.
 pub const WATCHDOG_GROUP: &str = "alertbridge:watchdog";
 
+/// The group of targets that refuse what they are sent.
+pub const REFUSED_GROUP: &str = "alertbridge:refused";
+
+/// The group of the queue's own alert.
+pub const QUEUE_GROUP: &str = "alertbridge:queue";
+
 fn of(pairs: &[(&str, &str)]) -> Labels {
     let pairs = pairs.iter();
     pairs
@@ -80,18 +86,57 @@ pub fn watchdog(alertname: &str, status: Status, since: Option<Timestamp>) -> No
     )
 }
 
-/// A target refuses what it is sent, or takes it again.
-pub fn refused_target(name: &str, status: Status, text: &str) -> Notification {
-    let labels = of(&[
+fn refused_labels(name: &str) -> Labels {
+    of(&[
         ("alertname", "AlertbridgeTargetRefuses"),
         ("severity", "critical"),
         ("robot", name),
-    ]);
+    ])
+}
+
+/// Identity of the alert on a target that refuses what it is sent.
+pub fn refused_fingerprint(name: &str) -> String {
+    fingerprint(&refused_labels(name))
+}
+
+/// A target refuses what it is sent since then, or takes it again.
+pub fn refused_target(
+    name: &str,
+    status: Status,
+    since: Option<Timestamp>,
+    text: &str,
+) -> Notification {
+    let labels = refused_labels(name);
     let summary = format!("{name} refuses messages; its alerts wait");
     let annotations = of(&[
         ("summary", &summary),
         ("description", text),
         ("runbook_url", "/runbooks/AlertbridgeTargetRefuses"),
     ]);
-    notification("alertbridge:refused", labels, annotations, status, None)
+    notification(REFUSED_GROUP, labels, annotations, status, since)
+}
+
+fn queue_labels() -> Labels {
+    of(&[
+        ("alertname", "AlertbridgeQueueNotWritable"),
+        ("severity", "critical"),
+    ])
+}
+
+/// Identity of the alert on the queue.
+pub fn queue_fingerprint() -> String {
+    fingerprint(&queue_labels())
+}
+
+/// Nothing can be taken in since then, or can again.
+pub fn queue(status: Status, since: Option<Timestamp>, text: &str) -> Notification {
+    let annotations = of(&[
+        (
+            "summary",
+            "The bridge refuses alerts: it cannot keep them on disk",
+        ),
+        ("description", text),
+        ("runbook_url", "/runbooks/AlertbridgeQueueNotWritable"),
+    ]);
+    notification(QUEUE_GROUP, queue_labels(), annotations, status, since)
 }

@@ -13,8 +13,7 @@ use crate::bridge::{Bridge, unix_now};
 use crate::config::{Config, Kind, Target};
 use crate::lane::{self, Lane};
 use crate::message::{self, Context, Level, Message};
-use crate::own_alert;
-use crate::payload::{Labels, Status};
+use crate::payload::Labels;
 use crate::queue::Waiting;
 use crate::send::{Outcome, Sender};
 
@@ -227,6 +226,8 @@ impl Worker {
                             answer = text,
                             "the target takes this message in no form; it is tried again, and alerts wait"
                         );
+                        // Nothing behind it arrives either, so somebody has to hear of it.
+                        self.set_refuses(Some(text));
                         self.trouble.level = Level::Full;
                         self.trouble.until = now + self.config.retry.refused;
                     }
@@ -269,24 +270,14 @@ impl Worker {
         is_new
     }
 
-    /// The fallback is told when it begins and when it ends.
+    /// The fallback is told when it begins and when it ends, whichever worker or process sees the end.
     fn set_refuses(&self, text: Option<&str>) {
-        if self.handle.refuses.swap(text.is_some(), Ordering::AcqRel) == text.is_some() {
-            return;
+        if self.handle.refuses.swap(text.is_some(), Ordering::AcqRel) != text.is_some() {
+            self.bridge.show_refused();
         }
-        self.bridge.show_refused();
-        let Some(fallback) = &self.target.fallback else {
-            return;
-        };
-        let status = if text.is_some() {
-            Status::Firing
-        } else {
-            Status::Resolved
-        };
-        let notification =
-            own_alert::refused_target(&self.target.name, status, text.unwrap_or_default());
-        if let Err(error) = self.bridge.accept(&self.config, fallback, notification) {
-            error!(target = fallback, %error, "the fallback could not be told");
+        if let Some(fallback) = &self.target.fallback {
+            let name = &self.target.name;
+            self.bridge.tell_of_refusal(fallback, name, text);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Invariant: what is not understood is refused when the configuration is read, never dropped from a message. There are no conditions,
 //! loops or functions: a text that needs them is written by this program.
 
+use crate::message::text::plain;
 use crate::payload::Header;
 
 /// What a template may hold, for messages.
@@ -44,12 +45,12 @@ impl Template {
     /// The text for a notification of which `title` and `content` are this program's own texts.
     pub fn filled(&self, header: &Header, status: &str, title: &str, content: &str) -> String {
         let parts = self.0.iter().map(|part| match part {
-            Part::Text(text) => text.as_str(),
-            Part::Title => title,
-            Part::Content => content,
-            Part::Status => status,
-            Part::Receiver => &header.receiver,
-            Part::ExternalUrl => &header.external_url,
+            Part::Text(text) => text.clone(),
+            Part::Title => title.to_owned(),
+            Part::Content => content.to_owned(),
+            Part::Status => status.to_owned(),
+            Part::Receiver => plain(&header.receiver),
+            Part::ExternalUrl => plain(&header.external_url),
             Part::GroupLabel(name) => value(&header.group_labels, name),
             Part::CommonLabel(name) => value(&header.common_labels, name),
             Part::CommonAnnotation(name) => value(&header.common_annotations, name),
@@ -58,8 +59,11 @@ impl Template {
     }
 }
 
-fn value<'a>(values: &'a std::collections::BTreeMap<String, String>, name: &str) -> &'a str {
-    values.get(name).map_or("", String::as_str)
+/// Foreign text, which must make no link here either.
+fn value(values: &std::collections::BTreeMap<String, String>, name: &str) -> String {
+    values
+        .get(name)
+        .map_or_else(String::new, |text| plain(text))
 }
 
 fn part(inside: &str) -> Option<Part> {
@@ -107,6 +111,13 @@ mod tests {
         );
         let filled = template.unwrap().filled(&header, "firing", "T", "C");
         assert_eq!(filled, "firing/team Down: T!");
+        let header = Header {
+            common_annotations: [("summary".to_owned(), "[x](http://evil)\u{7}".to_owned())].into(),
+            ..Header::default()
+        };
+        let template = Template::parse("{{ .CommonAnnotations.summary }}");
+        let filled = template.unwrap().filled(&header, "firing", "", "");
+        assert_eq!(filled, "[x] (http://evil)", "a label made a link");
         for refused in [
             "{{ range .Alerts }}x{{ end }}",
             "{{ .Status | toUpper }}",

@@ -134,9 +134,14 @@ fn single(context: Context<'_>, alerts: &[Waiting], level: Level) -> Option<Mess
     } else {
         Status::Resolved
     };
-    let filled = |template: &Option<crate::config::Template>, own: &str| match template {
-        Some(template) => template.filled(header, status.as_str(), &title, &content),
-        None => own.to_owned(),
+    // A field that this notification lacks may leave nothing, which the vendor refuses in every form.
+    let filled = |template: &Option<crate::config::Template>, own: &str| {
+        let filled = template
+            .as_ref()
+            .map(|template| template.filled(header, status.as_str(), &title, &content));
+        filled
+            .filter(|text| !text.trim().is_empty())
+            .unwrap_or_else(|| own.to_owned())
     };
     let text = filled(&target.text, &content);
     let mut message = Message {

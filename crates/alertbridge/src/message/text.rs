@@ -54,7 +54,7 @@ pub(super) fn shortened(text: &str, max: usize) -> String {
 }
 
 /// Text without control characters, and without the one sequence that makes a link or an image of what an alert's label says.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let is_kept = |character: &char| *character == '\n' || !character.is_control();
     let text: String = text.chars().filter(is_kept).collect();
     text.replace("](", "] (")

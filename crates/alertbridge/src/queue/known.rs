@@ -47,8 +47,10 @@ impl Known {
         })
     }
 
-    pub(super) fn status(&self, key: &str) -> Option<Status> {
-        self.0.get(key).map(|state| state.status)
+    /// The last state, and the start time that came with it.
+    pub(super) fn last(&self, key: &str) -> Option<(Status, String)> {
+        let state = self.0.get(key)?;
+        Some((state.status, state.starts_at.clone()))
     }
 
     pub(super) fn note(&mut self, key: String, status: Status, starts_at: String, at: f64) {

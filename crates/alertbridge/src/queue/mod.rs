@@ -1,8 +1,8 @@
 //! What has been taken in and not delivered yet, in memory and on disk.
 //!
 //! Invariant: what [`Queue::accept`] acknowledged is on disk and stays in the queue until [`Queue::delivered`]; alerts of a target leave in
-//! the order in which they came. Nothing is dropped: a queue that is full, or whose disk is, refuses what comes. Must not touch: network,
-//! configuration.
+//! the order in which they came. Nothing is dropped: a queue that is full, or whose disk is, refuses what comes; what this program itself has
+//! to say it takes always ([`Queue::keep`]). Must not touch: network, configuration.
 
 mod journal;
 mod known;
@@ -218,13 +218,44 @@ impl Queue {
             self.failed(&mut state, JournalOp::Append, &error, bytes);
             return Err(AcceptError::Disk(error));
         }
-        self.works_again(&mut state);
+        // That a short record goes says nothing about a longer one that was refused; for that the disk is asked.
+        if state
+            .trouble
+            .as_ref()
+            .is_none_or(|(_, refused)| bytes >= *refused)
+        {
+            self.works_again(&mut state);
+        }
         for (key, status, starts_at) in seen {
             state.known.note(key, status, starts_at, now);
         }
         state.replay(record);
         self.moved(state);
         Ok(accepted)
+    }
+
+    /// Takes in what this program itself has to say, however much waits. What the disk refuses waits in memory: nobody would send it again, and it may
+    /// be about the disk.
+    pub fn keep(&self, target: &str, notification: Notification, now: f64) -> Accepted {
+        let accepted = self.accept(target, notification.clone(), now, Duration::ZERO, u64::MAX);
+        if let Ok(accepted) = accepted {
+            return accepted;
+        }
+        let mut state = self.lock();
+        let queued = notification.alerts.len();
+        let record = Record::Accepted {
+            at: now,
+            target: target.to_owned(),
+            first_id: state.next_id,
+            header: notification.header,
+            alerts: notification.alerts,
+        };
+        state.replay(record);
+        self.moved(state);
+        Accepted {
+            queued,
+            duplicates: 0,
+        }
     }
 
     /// The oldest alerts that wait for a target, at most `max` of them, and how many wait in all.
@@ -302,10 +333,15 @@ impl Queue {
         }
     }
 
-    /// What was last taken in of an alert of a target.
-    pub fn last_status(&self, target: &str, group_key: &str, fingerprint: &str) -> Option<Status> {
+    /// What was last taken in of an alert of a target, and the start time that came with it.
+    pub fn last(
+        &self,
+        target: &str,
+        group_key: &str,
+        fingerprint: &str,
+    ) -> Option<(Status, String)> {
         let key = known::key(target, group_key, fingerprint);
-        self.lock().known.status(&key)
+        self.lock().known.last(&key)
     }
 
     /// Names of targets for which something waits.

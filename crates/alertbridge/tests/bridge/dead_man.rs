@@ -30,6 +30,10 @@ fn a_watchdog_that_stays_away_is_told_once_and_its_return_also_over_a_restart() 
     eventually("the metric", || {
         (bridge.metric("alertbridge_watchdog_missing ") == 1.0).then_some(())
     });
+    // A kill between a message and its note would tell it twice.
+    eventually("the queue to be empty", || {
+        (bridge.metric("alertbridge_queue_alerts ") == 0.0).then_some(())
+    });
     let bridge = bridge.kill_and_restart();
     eventually("it to know after a restart", || {
         (bridge.metric("alertbridge_watchdog_missing ") == 1.0).then_some(())

@@ -9,7 +9,10 @@ use crate::process::*;
 #[test]
 fn a_disk_without_room_is_503_and_not_ready_and_what_was_acknowledged_before_arrives() {
     if Command::new("prlimit").arg("--version").output().is_err() {
-        return skip("there is no prlimit");
+        return skip(
+            "a_disk_without_room_is_503_and_not_ready_and_what_was_acknowledged_before_arrives",
+            "there is no prlimit",
+        );
     }
     let robot = robot();
     robot.set_fault(Some(stand_in::Fault::Status(500)));
@@ -64,8 +67,39 @@ fn a_disk_without_room_is_503_and_not_ready_and_what_was_acknowledged_before_arr
     }
 }
 
-fn skip(why: &str) {
-    let name = "a_disk_without_room_is_503_and_not_ready_and_what_was_acknowledged_before_arrives";
+#[test]
+fn a_bridge_whose_disk_is_full_says_so_by_itself_and_its_dead_man_still_speaks() {
+    const NAME: &str =
+        "a_bridge_whose_disk_is_full_says_so_by_itself_and_its_dead_man_still_speaks";
+    if Command::new("prlimit").arg("--version").output().is_err() {
+        return skip(NAME, "there is no prlimit");
+    }
+    let robot = robot();
+    let config = format!(
+        "{}dead_man: {{after: 2s, targets: [ops]}}\n{QUICK}",
+        target(&robot, "")
+    );
+    let bridge = Bridge::start_limited(&config, 8 << 10);
+    let long = notification("long", &[alert("firing", "Long", &"x".repeat(9_000))]);
+    assert_eq!(bridge.send(&long), 503);
+    let says = |text: &str| {
+        eventually(text, || texts(&robot).concat().contains(text).then_some(()));
+    };
+    says("[FIRING] **AlertbridgeQueueNotWritable**");
+    says("AlertbridgeWatchdogMissing");
+    let pid = bridge.pid().to_string();
+    let lifted = Command::new("prlimit")
+        .args(["--pid", &pid, "--fsize=unlimited:unlimited"])
+        .status()
+        .unwrap();
+    assert!(lifted.success());
+    // Nobody asks whether it is ready, and nothing comes.
+    says("[RESOLVED] **AlertbridgeQueueNotWritable**");
+    assert_eq!(bridge.send(&long), 200);
+    says("**Long**");
+}
+
+fn skip(name: &str, why: &str) {
     let line = format!("SKIPPED: {why}\n");
     io::stderr().write_all(line.as_bytes()).unwrap();
     if let Some(path) = std::env::var_os("METRICSD_TEST_SKIPS") {

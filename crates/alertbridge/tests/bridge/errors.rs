@@ -128,6 +128,112 @@ fn a_wrong_secret_is_reported_once_as_what_it_is_and_the_fallback_is_told() {
     );
 }
 
+/// Waits for an alert to be refused and the fallback to be told, and hands over what reads the fallback.
+fn refused_with_fallback() -> (DingTalk, Bridge, String) {
+    let robot = robot();
+    robot.change(|robot| robot.secret = Some("SECanother".to_owned()));
+    let config = format!(
+        "{}  spare:\n    type: log\n    path: spare.jsonl\n{QUICK}",
+        target(&robot, "fallback: spare")
+    );
+    let bridge = Bridge::start(&config);
+    assert_eq!(bridge.send(&one("firing", "Waits")), 200);
+    eventually("the fallback to be told", || {
+        spare(&bridge)
+            .contains("AlertbridgeTargetRefuses")
+            .then_some(())
+    });
+    (robot, bridge, config)
+}
+
+fn spare(bridge: &Bridge) -> String {
+    std::fs::read_to_string(bridge.folder.path().join("spare.jsonl")).unwrap_or_default()
+}
+
+/// One begin and one end, in this order.
+fn told_once(bridge: &Bridge) {
+    eventually("the fallback to be told of the end", || {
+        spare(bridge)
+            .contains("\"status\":\"resolved\"")
+            .then_some(())
+    });
+    let spare = spare(bridge);
+    assert_eq!(spare.matches("\"status\":\"firing\"").count(), 1, "{spare}");
+    assert_eq!(spare.lines().count(), 2, "{spare}");
+}
+
+#[test]
+fn the_fallback_is_told_of_the_end_also_when_a_reload_brought_it() {
+    let (robot, bridge, config) = refused_with_fallback();
+    // A reload that mends nothing is no news.
+    bridge.signal("HUP");
+    eventually("the reload", || {
+        bridge.log().contains("read anew").then_some(())
+    });
+    let before = attempts(&bridge, "refused");
+    eventually("it to be refused again", || {
+        (attempts(&bridge, "refused") > before + 1.0).then_some(())
+    });
+    let path = bridge.folder.path().join("config.yml");
+    std::fs::write(&path, config.replace(SECRET, "SECanother")).unwrap();
+    bridge.signal("HUP");
+    eventually("the alert to arrive", || {
+        texts(&robot).concat().contains("Waits").then_some(())
+    });
+    told_once(&bridge);
+}
+
+#[test]
+fn the_fallback_is_told_of_the_end_also_when_a_restart_brought_it() {
+    let (robot, bridge, config) = refused_with_fallback();
+    // A kill between a message and its note would tell it twice.
+    eventually("only the alert to wait", || {
+        (bridge.metric("alertbridge_queue_alerts ") == 1.0).then_some(())
+    });
+    let path = bridge.folder.path().join("config.yml");
+    std::fs::write(&path, config.replace(SECRET, "SECanother")).unwrap();
+    let bridge = bridge.kill_and_restart();
+    eventually("the alert to arrive", || {
+        texts(&robot).concat().contains("Waits").then_some(())
+    });
+    told_once(&bridge);
+}
+
+#[test]
+fn a_message_that_is_taken_in_no_form_is_told_by_the_fallback() {
+    let robot = robot();
+    robot.set_fault(Some(Fault::Body(
+        "{\"errcode\":40035,\"errmsg\":\"bad\"}".to_owned(),
+    )));
+    let config = format!(
+        "{}  spare:\n    type: log\n    path: spare.jsonl\n{QUICK}",
+        target(&robot, "fallback: spare")
+    );
+    let bridge = Bridge::start(&config);
+    assert_eq!(bridge.send(&one("firing", "Waits")), 200);
+    eventually("the fallback to be told", || {
+        spare(&bridge).contains("errcode 40035: bad").then_some(())
+    });
+    robot.set_fault(None);
+    eventually("the alert to arrive", || {
+        texts(&robot).concat().contains("Waits").then_some(())
+    });
+    told_once(&bridge);
+}
+
+#[test]
+fn a_template_that_comes_out_empty_does_not_keep_the_alert_from_arriving() {
+    let robot = robot();
+    let lines =
+        "message:\n  title: '{{ .CommonLabels.none }}'\n  text: '{{ .CommonAnnotations.none }}'";
+    let bridge = Bridge::start(&format!("{}{QUICK}", target(&robot, lines)));
+    deliver(&bridge, "Untold");
+    let message = robot.delivered().pop().unwrap();
+    assert!(message.title.contains("Untold"), "{message:?}");
+    assert!(message.text.contains("Untold"), "{message:?}");
+    assert_eq!(attempts(&bridge, "bad_message"), 0.0);
+}
+
 #[test]
 fn a_message_that_is_too_long_or_not_understood_goes_again_in_a_simpler_form() {
     let robot = robot();
