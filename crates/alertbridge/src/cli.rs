@@ -33,7 +33,7 @@ pub struct Cli {
     #[arg(long = "queue.path", value_name = "DIR")]
     pub queue_path: Option<String>,
 
-    /// Read the configuration and the secrets it names, say what is wrong, and end.
+    /// Read the configuration and the secrets it names, say what is wrong, and end: 0 if nothing is, else 2.
     #[arg(long)]
     pub check_config: bool,
 

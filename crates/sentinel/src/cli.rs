@@ -12,6 +12,9 @@ use crate::gateway::peer::PaperGatewayArguments;
 ///
 /// Every setting comes from the flag if given, else the environment, else the configuration file, else the default.
 /// Exit status: 0 on SIGINT or SIGTERM; 1 if the start fails; 2 for a bad flag, variable or configuration.
+///
+/// SIGUSR1 is the kill switch, and so is the file of state.kill_file: no order leaves any more, and a live run stays halted until
+/// `sentinel reset`.
 #[derive(Debug, Default, Parser)]
 #[command(
     name = "sentinel",
@@ -81,12 +84,16 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Leave halted: trading is active again if the attempt is the reset secret. The daemon has to be stopped.
+    ///
+    /// Exit status: 0 if trading is active, or was not halted; 1 if it stays halted; 2 for a bad flag, variable, configuration or secret.
     Reset(ResetArguments),
     /// Make every decision of an audit again and compare it bit for bit. Changes nothing; the daemon may run.
     ///
     /// Exit status: 0 if all of it came out as it was recorded; 1 if not, or if the audit is damaged or cannot be read; 2 for a bad flag.
     Replay(ReplayArguments),
     /// A gateway with a simulated broker, to try orders on: docs/gateway-protocol.md over ZeroMQ. It moves no money.
+    ///
+    /// Exit status: 0 on SIGINT or SIGTERM, or when --book or --release-kill is done; 1 if it cannot start or go on; 2 for a bad flag.
     PaperGateway(PaperGatewayArguments),
 }
 

@@ -28,11 +28,11 @@ pub struct PaperGatewayArguments {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5555", value_parser = parse_address)]
     bind: SocketAddr,
 
-    /// File with the shared secret: 32 to 512 printable ASCII characters.
+    /// File with the shared secret: 32 to 512 printable ASCII characters. Needed to serve.
     #[arg(long, value_name = "FILE", required_unless_present_any = ["release_kill", "book"])]
     secret_file: Option<PathBuf>,
 
-    /// What was executed: append-only, never to be deleted. Made if it is not there.
+    /// What was executed: append-only, never to be deleted. Made if it is not there; its directory has to be.
     #[arg(long, value_name = "FILE")]
     journal: PathBuf,
 
@@ -48,7 +48,7 @@ pub struct PaperGatewayArguments {
     #[arg(long, allow_negative_numbers = true, value_name = "PRICE", default_value = "0.00020", value_parser = parse_not_negative, conflicts_with = "prices")]
     spread: Amount,
 
-    /// A JSON file with {"SYMBOL": {"bid": "1.1", "ask": "1.2"}} instead, read anew for every order.
+    /// A JSON file with {"SYMBOL": {"bid": "1.1", "ask": "1.2"}} instead, read anew each time.
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
 
@@ -73,7 +73,7 @@ pub struct PaperGatewayArguments {
     release_kill: bool,
 
     /// Write account, positions, fills and the verdict of every order as JSON to FILE, - for standard output, and exit. Works beside a
-    /// running gateway.
+    /// running gateway; account, prices and contract are those of the flags here.
     #[arg(long, value_name = "FILE", conflicts_with = "release_kill")]
     book: Option<PathBuf>,
 }
