@@ -93,4 +93,9 @@ impl Desk for WatchedDesk {
         self.trader.end_cycle();
         self.show();
     }
+
+    fn end(&mut self) {
+        self.trader.end();
+        self.show();
+    }
 }

@@ -135,6 +135,10 @@ impl WireFault {
                     KillBehind,
                 ],
             ),
+            of(
+                Hit::StatusReply,
+                &[Lose, Late, Flip, CutBefore, ForgeRejection, ForgeFill],
+            ),
             of(Hit::AccountReply, &[Lose, Late, Flip, CutBefore]),
             of(Hit::PositionsReply, &[Lose, Late, Flip, CutBehind]),
         ]

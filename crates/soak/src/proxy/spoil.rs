@@ -117,15 +117,18 @@ fn forged(body: &[u8], is_reply: bool, is_fill: bool) -> Value {
         json!(sentinel::gateway::protocol::sha256_hex(body))
     };
     let payload = &message["payload"];
+    // The reply to a question for a status has an id of its own.
+    let order_id = payload.get("order_id").unwrap_or(&message["id"]);
     let (kind, payload) = if is_fill {
         let fill = json!({
-            "order_id": message["id"], "idempotency_key": message.get("idempotency_key").unwrap_or(&payload["idempotency_key"]),
+            "order_id": order_id, "idempotency_key": message.get("idempotency_key").unwrap_or(&payload["idempotency_key"]),
             "ticket": "1", "symbol": "EURUSD", "side": payload.get("side").unwrap_or(&json!("BUY")), "requested_volume": "0.02",
             "volume": "0.02", "price": "1.1", "executed_at": message["sent_at"],
         });
         ("FILLED", fill)
     } else {
-        let code = json!({"order_id": message["id"], "code": "requote", "message": "not from the gateway"});
+        let code =
+            json!({"order_id": order_id, "code": "requote", "message": "not from the gateway"});
         ("REJECTED", code)
     };
     json!({

@@ -21,7 +21,7 @@ pub use world::World;
 pub const BEGIN: i64 = 1_772_487_000;
 
 /// Bars of a short run: enough for each trouble once.
-pub const SHORT_BARS: usize = 160;
+pub const SHORT_BARS: usize = 170;
 
 /// What to run.
 #[derive(Debug, Clone)]

@@ -28,6 +28,8 @@ pub(super) struct Armed {
 pub(super) struct Before {
     orders_seen: usize,
     cycles_cut: u64,
+    /// Which of the troubles is to kill the sentinel: one at a bar, or nobody could say which it was.
+    deadly: Option<usize>,
 }
 
 impl World {
@@ -43,10 +45,19 @@ impl World {
             before: Before {
                 orders_seen: self.proxy.seen().orders.len(),
                 cycles_cut: self.diary.cycles_cut,
+                deadly: troubles.iter().position(Trouble::is_deadly),
             },
         };
-        for trouble in troubles {
+        if troubles.iter().any(Trouble::needs_status) {
+            // A status is only asked for when the outcome is not known; so it is made unknown.
+            self.proxy.arm(WireFault {
+                hit: Hit::OrderReply,
+                act: Act::Lose,
+            });
+        }
+        for (index, trouble) in troubles.iter().enumerate() {
             match trouble {
+                _ if trouble.is_deadly() && armed.before.deadly != Some(index) => {}
                 Trouble::Fetch(_, fault) => self.remotes.spoil_fetch(fault.clone()),
                 Trouble::StartWith(_, fault) => {
                     // Its end is a SIGKILL.
@@ -87,23 +98,14 @@ impl World {
                     self.gateway.set_price(moved)?;
                 }
                 Trouble::NoPrice => self.gateway.set_price(None)?,
-                Trouble::DieAt(step) => self.order_death(step)?,
+                Trouble::DieAt(step) => {
+                    self.ask_quietly(&Request::DieAt(Some(step.clone())))?;
+                }
                 Trouble::DieAfter(time) => armed.assassin = Some(*time),
                 Trouble::KillFile | Trouble::KillSignal => self.throw_kill_switch(trouble, bar)?,
             }
         }
         Ok(armed)
-    }
-
-    /// A status is only asked for when the outcome is unknown; so it is made unknown.
-    fn order_death(&mut self, step: &str) -> Result<()> {
-        if matches!(step, "StatusAnswered" | "Reconciled") {
-            self.proxy.arm(WireFault {
-                hit: Hit::OrderReply,
-                act: Act::Lose,
-            });
-        }
-        self.ask_quietly(&Request::DieAt(Some(step.to_owned())))
     }
 
     fn ask_quietly(&mut self, request: &Request) -> Result<()> {
@@ -116,19 +118,16 @@ impl World {
     /// After the cycle: what met something, and what is taken back.
     pub(super) fn settle(&mut self, troubles: &[Trouble], before: &Before) -> Result<()> {
         let [is_feed_left, is_hub_left] = self.remotes.withdraw();
-        // A death that a status brings comes with the next cycle.
-        let waits = troubles.iter().any(
-            |trouble| matches!(trouble, Trouble::DieAt(step) if step == "StatusAnswered" || step == "Reconciled"),
-        );
-        if waits {
+        // What a status brings comes with the next cycle.
+        if troubles.iter().any(Trouble::needs_status) {
             self.cycle(None)?;
         }
         let has_died = self.diary.cycles_cut > before.cycles_cut;
         let has_order = self.proxy.seen().orders.len() > before.orders_seen;
         let wire_left = self.proxy.disarm();
-        let mut death = None;
-        for trouble in troubles {
+        for (index, trouble) in troubles.iter().enumerate() {
             let has_met = match trouble {
+                _ if trouble.is_deadly() => has_died && before.deadly == Some(index),
                 Trouble::Fetch(..) | Trouble::StartWith(..) => !is_feed_left,
                 Trouble::Predict(..) => !is_hub_left,
                 Trouble::Wire(fault) => !wire_left.contains(fault),
@@ -140,14 +139,6 @@ impl World {
                     has_order
                 }
                 Trouble::PriceMoved | Trouble::NoPrice => has_order,
-                Trouble::DieAt(step) => {
-                    death = Some(Death::At(step.clone()));
-                    has_died
-                }
-                Trouble::DieAfter(_) => {
-                    death = death.or(Some(Death::InCycle));
-                    has_died
-                }
                 _ => true,
             };
             self.diary.trouble(trouble.name(), has_met);
@@ -158,11 +149,15 @@ impl World {
                 _ => self.again.push_back(trouble.clone()),
             }
         }
+        let deadly = before.deadly.map(|index| &troubles[index]);
         if has_died {
-            let death = death.unwrap_or(Death::InCycle);
+            let death = match deadly {
+                Some(Trouble::DieAt(step)) => Death::At(step.clone()),
+                _ => Death::InCycle,
+            };
             self.note_what_is_not_counted(&death)?;
             self.diary.died(death);
-        } else if death.is_some() {
+        } else if deadly.is_some() {
             self.ask_quietly(&Request::DieAt(None))?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use stand_in::{Fault, RowFault};
 
 use crate::gateway::Mood;
-use crate::proxy::WireFault;
+use crate::proxy::{Hit, WireFault};
 use crate::random::Random;
 
 /// Bars after an intervention by a person, so that it is over before the next trouble.
@@ -73,6 +73,20 @@ impl Trouble {
     /// Whether it lasts longer than a bar.
     pub fn is_long(&self) -> bool {
         self.pause_after() > 0
+    }
+
+    /// Whether it is about a question for a status, which is only asked when an outcome is not known.
+    pub fn needs_status(&self) -> bool {
+        match self {
+            Trouble::DieAt(step) => step == "StatusAnswered" || step == "Reconciled",
+            Trouble::Wire(fault) => fault.hit == Hit::StatusReply,
+            _ => false,
+        }
+    }
+
+    /// Whether it kills the sentinel in its cycle.
+    pub fn is_deadly(&self) -> bool {
+        matches!(self, Trouble::DieAt(_) | Trouble::DieAfter(_))
     }
 
     /// Bars behind its own that belong to it.
