@@ -105,6 +105,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         }
         answer(&said)?;
     }
+    cycle.end();
     Ok(())
 }
 
