@@ -13,6 +13,11 @@ pub const REFUSED_GROUP: &str = "alertbridge:refused";
 /// The group of the queue's own alert.
 pub const QUEUE_GROUP: &str = "alertbridge:queue";
 
+/// Whether that group is one of this program's own, of which Alertmanager knows nothing.
+pub fn is_own(group_key: &str) -> bool {
+    [WATCHDOG_GROUP, REFUSED_GROUP, QUEUE_GROUP].contains(&group_key)
+}
+
 fn of(pairs: &[(&str, &str)]) -> Labels {
     let pairs = pairs.iter();
     pairs

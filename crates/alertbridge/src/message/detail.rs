@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::config::Language;
+use crate::own_alert;
 use crate::payload::{Alert, Status};
 use crate::queue::Waiting;
 
@@ -142,8 +143,11 @@ pub(super) fn links(context: Context<'_>, one: &Waiting) -> Vec<(String, String)
         None => link_url(runbook),
     };
     let silence = match alert.status {
-        Status::Firing => (context.silence_link)(&alert.labels),
-        Status::Resolved => None,
+        // Alertmanager cannot silence what it does not know.
+        Status::Firing if !own_alert::is_own(&one.batch.header.group_key) => {
+            (context.silence_link)(&alert.labels)
+        }
+        Status::Firing | Status::Resolved => None,
     };
     let links = [
         (language.runbook(), runbook),

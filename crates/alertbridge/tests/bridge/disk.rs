@@ -76,7 +76,7 @@ fn a_bridge_whose_disk_is_full_says_so_by_itself_and_its_dead_man_still_speaks()
     }
     let robot = robot();
     let config = format!(
-        "{}dead_man: {{after: 2s, targets: [ops]}}\n{QUICK}",
+        "{}dead_man: {{after: 2s, targets: [ops]}}\nsilence: {{alertmanager_url: http://127.0.0.1:1}}\n{QUICK}",
         target(&robot, "")
     );
     let bridge = Bridge::start_limited(&config, 8 << 10);
@@ -87,6 +87,13 @@ fn a_bridge_whose_disk_is_full_says_so_by_itself_and_its_dead_man_still_speaks()
     };
     says("[FIRING] **AlertbridgeQueueNotWritable**");
     says("AlertbridgeWatchdogMissing");
+    // Alertmanager does not know these alerts, so it cannot silence them.
+    let buttons = robot.delivered().into_iter().flat_map(|one| one.buttons);
+    let names: Vec<String> = buttons.map(|(name, _)| name).collect();
+    assert!(
+        names.contains(&"Runbook".to_owned()) && !names.contains(&"Silence".to_owned()),
+        "{names:?}"
+    );
     let pid = bridge.pid().to_string();
     let lifted = Command::new("prlimit")
         .args(["--pid", &pid, "--fsize=unlimited:unlimited"])
