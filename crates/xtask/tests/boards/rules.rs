@@ -45,11 +45,7 @@ const THRESHOLDS: [(&str, &str, f64); 12] = [
     ("Next candle in", "SessionCandleOverdue", -60.0),
     ("Time of a prediction", "SentinelPredictionSlow", 0.8),
     ("Drift", "SentinelPredictionDrift", 0.25),
-    (
-        "Since the gateway's heartbeat",
-        "SentinelGatewayLost",
-        60.0,
-    ),
+    ("Since the gateway's heartbeat", "SentinelGatewayLost", 60.0),
     ("Oldest waiting alert", "AlertbridgeQueueOld", 300.0),
 ];
 
@@ -58,7 +54,11 @@ pub(crate) const MUTATIONS: [(&str, &str, &str); 15] = [
     (r#""editable": false"#, r#""editable": true"#, "editable"),
     (r#""noValue""#, r#""no""#, "noValue"),
     (r#""unit": "none""#, r#""unit": "nothing""#, "unit"),
-    (r#""description": "Whether"#, r#""about": "Whether"#, "description"),
+    (
+        r#""description": "Whether"#,
+        r#""about": "Whether"#,
+        "description",
+    ),
     (r#""title": "Targets""#, r#""title": """#, "title"),
     (r#"up{job=~\"$job\", "#, "up{", "job"),
     (r#", instance=~\"$instance\"}"#, "}", "instance"),
@@ -165,7 +165,11 @@ fn of_the_board(board: &Value) -> Vec<String> {
         said.push("the uid does not begin with metricsd-".to_owned());
     }
     let variables = items(&board["templating"]["list"]);
-    let variable = |name: &str| variables.iter().find(|variable| at(variable, "name") == name);
+    let variable = |name: &str| {
+        variables
+            .iter()
+            .find(|variable| at(variable, "name") == name)
+    };
     match variable("datasource") {
         Some(source) if source["type"] == "datasource" && source["query"] == "prometheus" => {}
         _ => said.push("no variable for the data source".to_owned()),
@@ -184,7 +188,9 @@ fn of_the_board(board: &Value) -> Vec<String> {
             ("includeAll", true.into()),
         ] {
             if found[key] != wanted {
-                said.push(format!("the variable {name} has another {key} than {wanted}"));
+                said.push(format!(
+                    "the variable {name} has another {key} than {wanted}"
+                ));
             }
         }
         if found["datasource"]["uid"] != "${datasource}" {
@@ -237,7 +243,12 @@ fn of_a_query(target: &Value, known: &Known, say: &mut impl FnMut(String)) {
         say(format!("no metric in '{expression}'"));
     }
     for selector in found {
-        of_a_selector(&selector, target["instant"] == Value::Bool(true), known, say);
+        of_a_selector(
+            &selector,
+            target["instant"] == Value::Bool(true),
+            known,
+            say,
+        );
     }
 }
 
@@ -270,14 +281,19 @@ fn of_a_selector(
         None | Some("$__rate_interval") => {}
         // A count of the time shown, as one number.
         Some("$__range") if is_instant && selector.within == "increase" => {}
-        Some(other) => say(format!("{name} has the range {other}, not $__rate_interval")),
+        Some(other) => say(format!(
+            "{name} has the range {other}, not $__rate_interval"
+        )),
     }
 }
 
 /// Whether a panel has the number, and the alert has it too.
 fn threshold(panel: &Value, alert: &str, number: f64, known: &Known, say: &mut impl FnMut(String)) {
     let steps = items(&panel["fieldConfig"]["defaults"]["thresholds"]["steps"]);
-    if !steps.iter().any(|step| step["value"].as_f64() == Some(number)) {
+    if !steps
+        .iter()
+        .any(|step| step["value"].as_f64() == Some(number))
+    {
         say(format!("no threshold at {number}, as {alert} has it"));
     }
     let expression = known.alerts.iter().find(|(name, _)| name == alert);

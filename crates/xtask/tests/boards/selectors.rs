@@ -50,8 +50,8 @@ pub(crate) fn selectors(expression: &str) -> Vec<Selector> {
                 rest = inside.trim_start().strip_prefix('(').unwrap_or(inside);
             } else {
                 let (matchers, after) = between(after, '{', '}').unwrap_or(("", after));
-                let (range, after) =
-                    between(after, '[', ']').map_or((None, after), |(range, after)| {
+                let (range, after) = between(after, '[', ']')
+                    .map_or((None, after), |(range, after)| {
                         (Some(range.to_owned()), after)
                     });
                 found.push(Selector {

@@ -60,13 +60,31 @@ impl Stage {
         let (shards, state) = (path("prom_multiproc"), path("state"));
         let expect = path("metricsd.toml");
         let port = metricsd.to_string();
-        let arguments = ["serve", "--port", &port, "--multiproc-dir", &shards, "--state-dir", &state];
-        start("metricsd", &[&arguments[..], &["--config.file", &expect]].concat(), &[])?;
+        let arguments = [
+            "serve",
+            "--port",
+            &port,
+            "--multiproc-dir",
+            &shards,
+            "--state-dir",
+            &state,
+        ];
+        start(
+            "metricsd",
+            &[&arguments[..], &["--config.file", &expect]].concat(),
+            &[],
+        )?;
         answers(metricsd, "/-/ready")?;
-        // Sixty candles a second: the recorded year lasts longer than the test.
+        // Thirty candles a second: the recorded year lasts longer than the test.
         start(
             "shadow-session",
-            &["--config", "config/shadow-session.toml", "--speed", "60", "--no-logging"],
+            &[
+                "--config",
+                "config/shadow-session.toml",
+                "--speed",
+                "30",
+                "--no-logging",
+            ],
             &[
                 ("PEAKTRADE_METRICS_MODE", "B"),
                 ("PEAKTRADE_METRICS_MULTIPROC_DIR", shards.as_str()),
@@ -75,7 +93,14 @@ impl Stage {
         let (config, port, url) = (path("sentinel.toml"), sentinel.to_string(), feed.url());
         start(
             "sentinel",
-            &["--config.file", &config, "--model", "embedded", "--metrics-port", &port],
+            &[
+                "--config.file",
+                &config,
+                "--model",
+                "embedded",
+                "--metrics-port",
+                &port,
+            ],
             &[
                 ("PEAKTRADE_METRICS_MODE", "A"),
                 ("EODHD_BASE_URL", url.as_str()),
@@ -85,7 +110,11 @@ impl Stage {
         let config = path("alertbridge.yml");
         let listen = format!("--web.listen-address=127.0.0.1:{bridge}");
         let queue = format!("--queue.path={}", path("queue"));
-        start("alertbridge", &["--config.file", &config, &listen, &queue], &[])?;
+        start(
+            "alertbridge",
+            &["--config.file", &config, &listen, &queue],
+            &[],
+        )?;
         answers(bridge, "/-/ready")?;
         running.push(start_alertmanager(folder.path(), alertmanager)?);
         answers(alertmanager, "/-/ready")?;
@@ -174,12 +203,7 @@ fn start_alertmanager(folder: &Path, port: u16) -> Result<Running> {
         "--cluster.listen-address=".to_owned(),
     ]);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    Running::start(
-        &program,
-        &arguments,
-        &[],
-        &folder.join("alertmanager.log"),
-    )
+    Running::start(&program, &arguments, &[], &folder.join("alertmanager.log"))
 }
 
 fn start_prometheus(folder: &Path, port: u16) -> Result<Running> {

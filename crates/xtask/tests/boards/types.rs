@@ -68,13 +68,20 @@ fn check(folder: &std::path::Path, boards: &[(String, String)]) -> Result<Output
     let mut command = Command::new("node");
     command
         .arg(folder.join("node_modules/typescript/bin/tsc"))
-        .args(["--noEmit", "--strict", "--skipLibCheck", "--target", "es2022"])
+        .args([
+            "--noEmit",
+            "--strict",
+            "--skipLibCheck",
+            "--target",
+            "es2022",
+        ])
         .args(["--module", "nodenext", "--types", ""])
         .current_dir(own.path());
     for (name, board) in boards {
         let file = format!("{name}.ts");
-        let literal =
-            format!("import type {{ Board }} from './board';\nexport const board: Board = {board};\n");
+        let literal = format!(
+            "import type {{ Board }} from './board';\nexport const board: Board = {board};\n"
+        );
         fs::write(own.path().join(&file), literal)?;
         command.arg(file);
     }
