@@ -58,8 +58,9 @@ def operations():
             lines("Time of a collection", "From the begin of a collection to its merged families.", "s", *quantiles("metricsd_collect_duration_seconds"), empty=NO_METRICSD),
         ]),
         ("Freshness", [
-            lines("Since the last scrape that worked", "Ages are made here, from times: an age that a program exposed would freeze with it.", "s",
-                  ("time() - timestamp(up{@} == 1)", "{{job}} {{instance}}"), empty="no target is up", runbooks=ends),
+            lines("Since the last scrape that worked", "To a quarter of a minute. It grows while a target is down; after an hour the target is not here any more. "
+                  "Ages are made here, from times: an age that a program exposed would freeze with it.", "s",
+                  ("time() - max_over_time(timestamp(up{@} == 1)[1h:15s])", "{{job}} {{instance}}"), empty="no target was up in the last hour", runbooks=ends),
             lines("Since a program last moved", "Time since a collection saw any value of the program move. It grows when the program ends.", "s",
                   ("time() - metricsd_session_last_change_timestamp_seconds{@}", "{{program}}"), empty="no program ever moved", runbooks=["SessionNoStep"]),
             lines("Since a stage of the sentinel last worked", "A stage that has not worked yet is absent.", "s",
