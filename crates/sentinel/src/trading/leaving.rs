@@ -39,6 +39,12 @@ impl<G: Gateway, S: Storage> Trader<G, S> {
         let took = begin.elapsed();
         self.note(&exchange);
         self.step(Step::Answered);
+        if exchange == Exchange::Stopped {
+            // The program has less than a second, and a disk may need more. On disk the order may have left, which is all that is known, and
+            // the next start asks what became of it.
+            self.reconciliation.undo("an order has no known outcome");
+            return Fate::Unknown;
+        }
         let end = match verdict::of_order(&exchange, &intent) {
             Ok(end) => end,
             Err(why) => {
