@@ -11,7 +11,11 @@ pub fn sentence(error: &dyn Error) -> String {
     let mut sentence = error.to_string();
     let mut cause = error.source();
     while let Some(source) = cause {
-        sentence.push_str(&format!(": {source}"));
+        let told = source.to_string();
+        // Many errors name their cause in their own text.
+        if !sentence.ends_with(&told) {
+            sentence.push_str(&format!(": {told}"));
+        }
         cause = source.source();
     }
     // A value that somebody mistyped may hold line ends.
@@ -33,6 +37,20 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("a: found `x\r\ny`")]
     struct Outer(#[source] io::Error);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("b: cannot be read: {source}")]
+    struct Naming {
+        source: io::Error,
+    }
+
+    #[test]
+    fn a_cause_that_an_error_names_itself_is_said_once() {
+        let error = Naming {
+            source: io::Error::other("gone"),
+        };
+        assert_eq!(sentence(&error), "b: cannot be read: gone");
+    }
 
     #[test]
     fn an_error_and_its_causes_are_one_line() {

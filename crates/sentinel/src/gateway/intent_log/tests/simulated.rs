@@ -79,6 +79,8 @@ struct Inner {
     durable: BTreeMap<String, usize>,
     operations: usize,
     fault: Option<(usize, Fault)>,
+    /// A power cut took bytes of a file whose sync had failed before: the device had said yes to them since.
+    has_lied: bool,
 }
 
 impl Inner {
@@ -113,6 +115,10 @@ impl Simulated {
                 inner.live = inner.durable.clone();
             }
             inner.durable = inner.live.clone();
+            inner.has_lied |= inner
+                .files
+                .iter()
+                .any(|file| file.is_doomed && file.durable_len < file.live.len());
             for file in &mut inner.files {
                 let unsynced = file.live.len() - file.durable_len;
                 let kept = file.durable_len + unsynced * cut.keep / cut.of;
@@ -125,6 +131,10 @@ impl Simulated {
             }
         }
         left
+    }
+
+    pub(crate) fn has_lied(&self) -> bool {
+        self.0.borrow().has_lied
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
