@@ -25,7 +25,6 @@ pub mod liveness;
 mod lock_holder;
 pub mod merge;
 pub mod policy;
-mod printable;
 pub mod procfs_view;
 pub mod render;
 pub mod report;

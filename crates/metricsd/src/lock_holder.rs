@@ -6,6 +6,8 @@
 use std::fmt;
 use std::fs;
 
+use program::terminal::printable;
+
 /// A command line is cut to this many characters.
 const COMMAND_LEN_MAX_CHARS: usize = 160;
 
@@ -83,10 +85,7 @@ fn holder_in(locks: &str, device: u64, inode: u64) -> Option<u32> {
 pub(crate) fn readable(raw: &[u8]) -> String {
     let words = String::from_utf8_lossy(raw);
     let text = words.trim_end_matches('\0').replace('\0', " ");
-    text.chars()
-        .take(COMMAND_LEN_MAX_CHARS)
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
+    printable(&text.chars().take(COMMAND_LEN_MAX_CHARS).collect::<String>())
 }
 
 #[cfg(test)]
@@ -118,7 +117,7 @@ mod tests {
     fn a_command_line_cannot_break_the_message() {
         assert_eq!(
             readable(b"metricsd\0serve\0\x1b[31m\n\0"),
-            "metricsd serve ?[31m?"
+            "metricsd serve \\u{1b}[31m\\n"
         );
     }
 }

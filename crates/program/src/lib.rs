@@ -6,5 +6,6 @@
 
 pub mod log;
 mod sentence;
+pub mod terminal;
 
 pub use sentence::{fail, sentence};

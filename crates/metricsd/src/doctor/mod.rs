@@ -29,6 +29,7 @@ mod wiring;
 use std::io::{self, Write};
 use std::sync::{Arc, RwLock};
 
+use program::terminal::printable;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -221,13 +222,6 @@ fn some_of(names: &[String]) -> String {
     }
 }
 
-/// A text from elsewhere in it cannot drive a terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,6 +242,5 @@ mod tests {
         let names: Vec<String> = (0..5).map(|n| n.to_string()).collect();
         assert_eq!(some_of(&names), "0, 1, 2 and 2 more");
         assert_eq!(some_of(&names[..2]), "0, 1");
-        assert_eq!(printable("a\u{1b}[31m"), "a?[31m");
     }
 }

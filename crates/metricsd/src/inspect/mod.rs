@@ -23,7 +23,7 @@ use thiserror::Error;
 use crate::archive::{Disk, OpenError, Storage, begins_as_archive, is_archive_file};
 use crate::cli::parse_path;
 use crate::directory::{DirectoryError, ShardDirectory};
-use crate::printable::{printable, printable_json};
+use program::terminal::{printable, printable_json};
 
 /// Longest file of the state that is read here.
 const STATE_FILE_LEN_MAX_BYTES: u64 = 4 << 30;

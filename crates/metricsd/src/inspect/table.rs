@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use metricsd_exporter::format_float;
 
-use crate::printable::printable;
+use program::terminal::printable;
 
 /// Rows with each column as wide as its widest cell; two blanks between, and before the first.
 pub(super) fn aligned(rows: &[Vec<String>]) -> Vec<String> {

@@ -10,11 +10,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metricsd_shard::Liveness;
+use program::terminal::printable;
 use thiserror::Error;
 
 use super::account::{Account, Part, Source};
 use super::selection::Selection;
-use super::shown::{foreign, time};
+use super::shown::time;
 use super::{LedgerError, read, take};
 use crate::archive::{Exact, IdentityKey, OpenError, State};
 use crate::books::{Books, ResetError};
@@ -260,7 +261,7 @@ fn close(books: SharedBooks) {
 }
 
 fn say(settings: &MergeSettings, done: &Done, out: &mut dyn Write) -> io::Result<()> {
-    let state = foreign(&settings.state.path.display().to_string());
+    let state = printable(&settings.state.path.display().to_string());
     let sequence = done.kept.trim_start_matches("before-reset-");
     let checkpoint = format!("checkpoint-{}.bin", sequence.trim_end_matches(".backup"));
     writeln!(

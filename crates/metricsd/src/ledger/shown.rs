@@ -1,8 +1,6 @@
-//! How times, numbers and foreign text are shown, to people and to programs.
+//! How times and numbers are shown, to people and to programs.
 //!
-//! Invariant: what others wrote (names of files, programs, labels) moves no cursor and breaks no line. Pure.
-
-use std::fmt::Write as _;
+//! Invariant: what is shown as text and what is shown as JSON is the same number. Pure.
 
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use metricsd_exporter::format_float;
@@ -48,22 +46,6 @@ pub(super) fn json_number(value: f64) -> Json {
     }
 }
 
-/// Text of others on one line of a terminal.
-pub(super) fn foreign(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        let turns = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-        match c {
-            '\\' => shown.push_str("\\\\"),
-            '\n' => shown.push_str("\\n"),
-            // Nothing is written to a string that cannot be.
-            _ if c.is_control() || turns => drop(write!(shown, "\\u{{{:x}}}", u32::from(c))),
-            _ => shown.push(c),
-        }
-    }
-    shown
-}
-
 /// Rows of cells as lines with aligned columns. `right` says of each column whether its cells are numbers.
 pub(super) fn table(rows: &[Vec<String>], right: &[bool]) -> String {
     let width = |column: usize| {
@@ -97,14 +79,6 @@ pub(super) fn table(rows: &[Vec<String>], right: &[bool]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn foreign_text_moves_no_cursor_and_breaks_no_line() {
-        assert_eq!(
-            foreign("a\u{1b}[31m\n\u{202e}\\ü"),
-            "a\\u{1b}[31m\\n\\u{202e}\\\\ü"
-        );
-    }
 
     #[test]
     fn times_are_in_utc_and_numbers_as_on_a_page() {

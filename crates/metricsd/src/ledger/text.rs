@@ -4,10 +4,12 @@
 
 use std::fmt::Write as _;
 
+use program::terminal::printable;
+
 use super::View;
 use super::account::{Source, Total};
 use super::selection::Selection;
-use super::shown::{foreign, number, table, time};
+use super::shown::{number, table, time};
 use crate::archive::{Absorption, Cause, Exact, Origin};
 
 /// A row of a total's parts.
@@ -21,14 +23,14 @@ pub(super) fn show(view: &View<'_>) -> String {
     let _ = writeln!(
         out,
         "state   {}{}",
-        foreign(&view.state_directory.display().to_string()),
+        printable(&view.state_directory.display().to_string()),
         view.sequence
             .map_or_else(|| " (none)".to_owned(), |last| format!(" (record {last})"))
     );
     let _ = writeln!(
         out,
         "shards  {}",
-        foreign(&view.shard_directory.display().to_string())
+        printable(&view.shard_directory.display().to_string())
     );
     let _ = writeln!(
         out,
@@ -78,7 +80,7 @@ fn show_totals(view: &View<'_>, out: &mut String) {
         let total = &account.totals[at];
         let mut row = vec![number(total.sum.value())];
         row.extend(sums[at].iter().map(|sum| number(sum.value())));
-        row.extend([foreign(&total.name), verdict(total)]);
+        row.extend([printable(&total.name), verdict(total)]);
         rows.push(row);
     }
     if rows.len() > 1 {
@@ -142,7 +144,7 @@ fn show_absorptions(view: &View<'_>, out: &mut String) {
             absorption.series_count
         );
         let amount = |(total, sum): (&usize, &Exact)| {
-            let name = foreign(&view.account.totals[*total].name);
+            let name = printable(&view.account.totals[*total].name);
             vec![format!("    {name}"), number(sum.value())]
         };
         let added = part.amounts.iter().filter(|(_, sum)| !sum.is_zero());
@@ -159,7 +161,7 @@ fn show_parts(view: &View<'_>, position: usize, out: &mut String) {
     let _ = writeln!(
         out,
         "{} = {}",
-        foreign(&total.name),
+        printable(&total.name),
         number(total.sum.value())
     );
     let mut rows = vec![HEAD.map(str::to_owned).to_vec()];
@@ -243,7 +245,7 @@ fn show_resets(view: &View<'_>, out: &mut String) {
             reset.absorbed_count
         );
         let row = |(name, sum): &(Box<str>, Exact)| {
-            vec![format!("    {}", foreign(name)), number(sum.value())]
+            vec![format!("    {}", printable(name)), number(sum.value())]
         };
         let rows: Vec<Vec<String>> = reset.dropped.iter().map(row).collect();
         out.push_str(&table(&rows, &[false, true]));
@@ -260,7 +262,9 @@ fn word(absorption: &Absorption) -> &'static str {
 /// Program, process and file.
 fn texts(origin: Option<&Origin>) -> [String; 3] {
     match origin {
-        Some(origin) => [&origin.program, &origin.writer, &origin.file_name].map(|it| foreign(it)),
+        Some(origin) => {
+            [&origin.program, &origin.writer, &origin.file_name].map(|it| printable(it))
+        }
         None => ["unknown", "unknown", "unknown"].map(str::to_owned),
     }
 }

@@ -119,7 +119,7 @@ fn tell(evidence: &Evidence, is_json: bool, out: &mut dyn Write) -> io::Result<(
     let written = if is_json {
         serde_json::to_string_pretty(evidence)
             .map_err(io::Error::from)
-            .and_then(|text| writeln!(out, "{}", crate::printable::printable_json(&text)))
+            .and_then(|text| writeln!(out, "{}", program::terminal::printable_json(&text)))
     } else {
         let report = evidence.evidence.iter();
         report

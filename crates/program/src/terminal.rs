@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 /// The text with every character that prints nothing as `\u{...}`, `\n`, `\t` and so on.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         if is_printed(character) {
@@ -18,7 +18,7 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// JSON that says the same without such characters. Only strings can hold them, and there a `\u` escape means the same.
-pub(crate) fn printable_json(json: &str) -> String {
+pub fn printable_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for character in json.chars() {
         // Line feeds stand between values; those in strings are escaped already.
