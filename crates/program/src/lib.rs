@@ -4,6 +4,7 @@
 //! arguments. Must not touch: sockets, metrics, what a program is for.
 #![forbid(unsafe_code)]
 
+pub mod live_trading;
 pub mod log;
 mod sentence;
 pub mod terminal;

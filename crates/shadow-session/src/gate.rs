@@ -5,11 +5,7 @@
 
 use std::ffi::OsString;
 
-/// Switches of live trading. Plainly off: absent, empty, or one of [`OFF`].
-const SWITCHES: [&str; 2] = ["PEAK_TRADE_LIVE_ENABLED", "PEAK_TRADE_LIVE_ARMED"];
-/// A confirmation of live trading: any value at all is one.
-const TOKEN: &str = "PT_LIVE_CONFIRM_TOKEN";
-const OFF: [&str; 5] = ["", "0", "false", "no", "off"];
+use program::live_trading::{SWITCHES, TOKEN, is_off};
 
 /// The environment expects real orders.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,10 +34,7 @@ pub enum Refusal {
 pub fn check(environment: &dyn Fn(&str) -> Option<OsString>) -> Result<(), Refusal> {
     for variable in SWITCHES {
         let value = environment(variable).unwrap_or_default();
-        let off = value
-            .to_str()
-            .is_some_and(|value| OFF.iter().any(|off| off.eq_ignore_ascii_case(value)));
-        if !off {
+        if !is_off(&value) {
             return Err(Refusal::Switch {
                 variable,
                 found: value.to_string_lossy().into_owned(),

@@ -6,19 +6,13 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use metricsd_shard::DIRECTORY_VARIABLES;
+use program::live_trading::{SWITCHES, TOKEN, is_off};
 
 use super::{Wiring, ids};
 use crate::verify::evidence::Finding;
 use crate::verify::mode_b::record::{Book, Probe};
 
 const MODE_VARIABLE: &str = "PEAKTRADE_METRICS_MODE";
-
-/// Switches of live trading; plainly off are unset, empty and [`OFF`], in either case.
-const LIVE_SWITCHES: [&str; 2] = ["PEAK_TRADE_LIVE_ENABLED", "PEAK_TRADE_LIVE_ARMED"];
-const OFF: [&str; 5] = ["", "0", "false", "no", "off"];
-
-/// Any value of it confirms live trading.
-const LIVE_TOKEN: &str = "PT_LIVE_CONFIRM_TOKEN";
 
 impl Wiring<'_> {
     pub(super) fn environment(&self, book: &mut Book<'_>) {
@@ -69,20 +63,17 @@ impl Wiring<'_> {
                 ));
             }
         }
-        for name in LIVE_SWITCHES {
+        for name in SWITCHES {
             let value = look(name, true);
-            let off = value
-                .to_str()
-                .is_some_and(|value| OFF.iter().any(|off| off.eq_ignore_ascii_case(value)));
-            if !off {
+            if !is_off(&value) {
                 faults.push(format!(
                     "{name}={} arms live trading; expected unset, 0, false, no or off",
                     value.to_string_lossy()
                 ));
             }
         }
-        if !look(LIVE_TOKEN, false).is_empty() {
-            faults.push(format!("{LIVE_TOKEN} is set; expected unset"));
+        if !look(TOKEN, false).is_empty() {
+            faults.push(format!("{TOKEN} is set; expected unset"));
         }
         faults
     }
