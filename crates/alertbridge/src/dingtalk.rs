@@ -10,9 +10,9 @@ use sha2::Sha256;
 
 use crate::config::DingTalk;
 use crate::message::Message;
-use crate::secret::percent_encoded;
 use crate::send::Outcome;
 use crate::telemetry::Attempt;
+use program::secret::percent_encoded;
 
 /// The body of a message.
 pub fn body(message: &Message) -> Vec<u8> {
@@ -84,7 +84,7 @@ pub fn outcome(body: &[u8]) -> Outcome {
 mod tests {
     use super::*;
     use crate::config::Mention;
-    use crate::secret::Secret;
+    use program::secret::Secret;
 
     #[test]
     fn the_signature_of_the_published_vector_is_right_and_encoded_once() {

@@ -20,7 +20,6 @@ pub mod own_alert;
 pub mod payload;
 pub mod queue;
 mod runbooks;
-pub mod secret;
 pub mod send;
 pub mod silence;
 pub mod stop;

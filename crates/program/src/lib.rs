@@ -6,6 +6,7 @@
 
 pub mod live_trading;
 pub mod log;
+pub mod secret;
 mod sentence;
 pub mod terminal;
 

@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use program::secret::Secret;
 use sentinel::clock::Clock;
 use sentinel::gateway::link::{Ask, Exchange, Gateway as _, Link, LinkSettings, MessageIds};
 use sentinel::gateway::protocol::{
     Amount, IdempotencyKey, Key, MessageId, Order, RequestBody, Side, Text,
 };
-use sentinel::secret::Secret;
 use sentinel::stop::Stop;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";

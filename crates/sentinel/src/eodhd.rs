@@ -9,7 +9,7 @@ use market::{Calendar, Timeframe};
 
 use crate::error_code::ErrorCode;
 use crate::http::{CallError, Client, Method, Request};
-use crate::secret::Secret;
+use program::secret::Secret;
 
 /// Most bytes of a response.
 const BODY_MAX: usize = 16 * 1024 * 1024;

@@ -25,7 +25,6 @@ pub mod model;
 pub mod pulse;
 pub mod reset;
 pub mod schedule;
-pub mod secret;
 pub mod state_directory;
 pub mod stop;
 pub mod telemetry;

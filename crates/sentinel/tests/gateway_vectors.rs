@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use program::secret::Secret;
 use sentinel::gateway::protocol::{Json, Key, MAX_REPLY_BYTES, ProtocolError, Reply, Request};
-use sentinel::secret::Secret;
 use serde_json::Value;
 
 fn root() -> PathBuf {

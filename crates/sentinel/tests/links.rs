@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use market::eodhd::{BarDefect, History};
 use market::{Calendar, Timeframe};
+use program::secret::Secret;
 use sentinel::eodhd::Eodhd;
 use sentinel::error_code::ErrorCode;
 use sentinel::features::{Features, NAMES};
 use sentinel::http::CallError;
 use sentinel::model::hub::HubModel;
-use sentinel::secret::Secret;
 use stand_in::{Clock, Fault, Mlflow, Predict, Replay, RowFault};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

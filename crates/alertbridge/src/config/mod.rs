@@ -20,7 +20,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::cli::Cli;
-use crate::secret::Secret;
+use program::secret::Secret;
 
 pub use reader::{ConfigError, Place};
 use reader::{Given, Table, refused};

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::payload::{Labels, Status};
-use crate::secret::Secret;
+use program::secret::Secret;
 
 use super::reader::{ConfigError, Given, Table, refused};
 use super::template::{self, Template};

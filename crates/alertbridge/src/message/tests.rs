@@ -9,7 +9,7 @@ use super::*;
 use crate::config::{Config, DingTalk, Kind, Language, MentionRule, Rate};
 use crate::payload::{Alert, Header};
 use crate::queue::Batch;
-use crate::secret::Secret;
+use program::secret::Secret;
 
 fn target(language: Language, max_bytes: usize) -> Target {
     Target {

@@ -17,7 +17,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use crate::payload::Labels;
-use crate::secret::Secret;
+use program::secret::Secret;
 
 /// How long a page may be open before its form is sent, in seconds.
 const PAGE_GOOD_FOR: i64 = 600;

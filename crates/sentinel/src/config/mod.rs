@@ -32,7 +32,7 @@ use crate::cli::Cli;
 use crate::features::BAR_COUNT;
 use crate::gateway::guards;
 use crate::gateway::intent_log::state::RECENT_MAX;
-use crate::secret::Secret;
+use program::secret::Secret;
 
 pub use error::{ConfigError, Place, Placed};
 use file::ConfigFile;

@@ -12,7 +12,7 @@ use super::error::{ConfigError, Place, Placed};
 use super::file::ConfigFile;
 use super::layers::Layers;
 use crate::gateway::protocol::{Key, KeyError};
-use crate::secret::Secret;
+use program::secret::Secret;
 
 /// Longest file of a secret that is read; the longest secret has 512 bytes.
 const FILE_LEN_MAX_BYTES: u64 = 4_096;

@@ -3,6 +3,7 @@
 use std::io::{self, Read as _};
 use std::time::{Duration, Instant};
 
+use program::secret::percent_encoded;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;
 
@@ -78,7 +79,7 @@ fn exchange(agent: &ureq::Agent, request: &Request, deadline: Instant) -> Result
     if let Some((name, secret)) = &request.secret {
         let separator = if url.contains('?') { '&' } else { '?' };
         url.push(separator);
-        url.push_str(&format!("{name}={}", secret.percent_encoded()));
+        url.push_str(&format!("{name}={}", percent_encoded(secret.expose())));
     }
     let left = deadline.saturating_duration_since(Instant::now());
     let response = match &request.method {

@@ -25,7 +25,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error_code::ErrorCode;
-use crate::secret::Secret;
+use program::secret::Secret;
 
 /// Most calls whose threads may hang in name resolution after they were given up.
 pub const ABANDONED_MAX: usize = 4;

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use program::secret::Secret;
 use rustix::process::{Pid, Signal, kill_process};
 use sentinel::clock::Clock;
 use sentinel::gateway::link::{Ask, Exchange, Gateway as _, Link, LinkSettings, MessageIds};
 use sentinel::gateway::protocol::{
     Amount, IdempotencyKey, Key, Order, Reply, ReplyBody, RequestBody, Side, Text,
 };
-use sentinel::secret::Secret;
 use sentinel::stop::Stop;
 use tempfile::TempDir;
 

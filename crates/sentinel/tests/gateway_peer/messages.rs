@@ -1,8 +1,8 @@
 //! Messages as a client writes them, and signed ones that no client would write.
 
 use hmac::{Hmac, KeyInit, Mac};
+use program::secret::Secret;
 use sentinel::gateway::protocol::{Json, Key, MAX_REPLY_BYTES, Reply};
-use sentinel::secret::Secret;
 use serde_json::{Value, json};
 use sha2::Sha256;
 

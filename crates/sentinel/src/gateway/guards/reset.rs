@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::gateway::intent_log::IntentLog;
 use crate::gateway::intent_log::error::LogError;
 use crate::gateway::intent_log::storage::Storage;
-use crate::secret::Secret;
+use program::secret::Secret;
 
 /// Shortest secret; what is shorter is guessed.
 pub const SECRET_LEN_MIN_BYTES: usize = 16;

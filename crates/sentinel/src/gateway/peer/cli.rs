@@ -18,8 +18,8 @@ use super::rules::Peer;
 use super::server::{Listener, ServeError, serve, unix_ms};
 use crate::clock::Clock;
 use crate::gateway::protocol::{Amount, Code, Key, KeyError, Text};
-use crate::secret::Secret;
 use crate::stop::Stop;
+use program::secret::Secret;
 
 /// Of `sentinel paper-gateway`.
 #[derive(Debug, Args)]

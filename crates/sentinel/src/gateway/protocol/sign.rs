@@ -5,7 +5,7 @@ use std::fmt;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-use crate::secret::Secret;
+use program::secret::Secret;
 
 /// The shared secret, ready to sign with.
 #[derive(Clone)]

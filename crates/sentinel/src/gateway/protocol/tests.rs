@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rust_decimal::Decimal;
 
 use super::*;
-use crate::secret::Secret;
+use program::secret::Secret;
 
 fn key() -> Key {
     let secret = Secret::new(

@@ -2,7 +2,7 @@
 
 use super::super::reset::{ResetSecret, SecretError, reset};
 use super::*;
-use crate::secret::Secret;
+use program::secret::Secret;
 
 fn secret_file(text: &str) -> Result<ResetSecret, SecretError> {
     let directory = tempfile::tempdir().unwrap();

@@ -53,6 +53,8 @@ mod tests {
     #[test]
     fn a_secret_is_not_shown_and_is_found_in_both_spellings() {
         let secret = Secret::new(" to+k/n 1\n").unwrap();
+        assert_eq!(secret.expose(), "to+k/n 1");
+        assert_eq!(percent_encoded(secret.expose()), "to%2Bk%2Fn%201");
         assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "*** Some(***)");
         assert_eq!(
             secret.hidden_in("a to+k/n 1 b to%2Bk%2Fn%201 c"),
