@@ -8,6 +8,7 @@ pub mod live_trading;
 pub mod log;
 pub mod secret;
 mod sentence;
+pub mod stop;
 pub mod terminal;
 
 pub use sentence::{fail, sentence};

@@ -1,22 +1,18 @@
-//! The end: SIGINT and SIGTERM, and waits that they interrupt; and SIGUSR1, the kill switch, which ends trading and not the process.
+//! The end, as in every program of ours, and SIGUSR1, the kill switch, which ends trading and not the process.
 //!
-//! Invariant: a signal ends any wait at once, and the process within a second, whatever the rest of it does; nothing sleeps where a signal
-//! could not reach it. A kill is never taken back.
+//! Invariant: a kill is never taken back.
 
 use std::io;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::iterator::Signals;
-
-/// From a signal to the end of the process; a supervisor expects about that.
-const END_TIME_MAX: Duration = Duration::from_millis(900);
+use program::stop;
+use signal_hook::consts::{SIGHUP, SIGUSR1};
 
 /// SIGINT, SIGTERM, SIGHUP and SIGUSR1, caught and kept until [`Stop::on_signals`] takes them up.
 #[derive(Debug)]
-pub struct CaughtSignals(Signals);
+pub struct CaughtSignals(stop::CaughtSignals);
 
 impl CaughtSignals {
     /// To be called first thing in `main`: a signal that comes before it ends the process as if nobody handled signals.
@@ -24,130 +20,55 @@ impl CaughtSignals {
     /// # Errors
     /// The handlers cannot be set up.
     pub fn catch() -> io::Result<CaughtSignals> {
-        Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1]).map(CaughtSignals)
+        stop::CaughtSignals::catch(&[SIGHUP, SIGUSR1]).map(CaughtSignals)
     }
 }
 
-/// Whether the daemon is to end, and the bell that wakes whoever waits. Clones are the same.
+/// Whether the daemon is to end, the bell that wakes whoever waits, and whether trading is to end. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<Bell>);
-
-#[derive(Debug, Default)]
-struct Bell {
-    requested: AtomicBool,
-    killed: AtomicBool,
-    /// Rung when a call has ended or the end was asked for; holds nothing, since each waiter looks at its own condition.
-    lock: Mutex<()>,
-    changed: Condvar,
+pub struct Stop {
+    stop: stop::Stop,
+    killed: Arc<AtomicBool>,
 }
 
 impl Stop {
-    /// A stop that SIGINT and SIGTERM request, also those that came since they were caught. A process that has not ended by itself
-    /// 900 ms later ends with status 1, and a second signal ends it as if nobody handled signals. SIGHUP is logged and ends nothing; SIGUSR1 is
-    /// the kill switch.
+    /// A stop that signals request: see [`stop::Stop::on_signals`]. SIGHUP is logged and ends nothing; SIGUSR1 is the kill switch.
     ///
     /// # Errors
     /// Their thread cannot be started.
-    pub fn on_signals(CaughtSignals(mut signals): CaughtSignals) -> io::Result<Stop> {
-        let stop = Stop::default();
-        let requested = stop.clone();
-        std::thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || {
-                for signal in signals.forever() {
-                    // Taken, so that a terminal that closes, or whoever rotates logs, does not end the daemon.
-                    if signal == SIGHUP {
-                        tracing::info!("SIGHUP: the configuration is read at start only");
-                        continue;
-                    }
-                    if signal == SIGUSR1 {
-                        requested.kill();
-                        tracing::warn!("SIGUSR1: the kill switch is on, no order is sent any more");
-                        continue;
-                    }
-                    if requested.is_requested() {
-                        let _ = signal_hook::low_level::emulate_default_handler(signal);
-                    }
-                    requested.request();
-                    end_in_time();
-                }
-            })?;
-        Ok(stop)
-    }
-
-    /// Ask for the end.
-    pub fn request(&self) {
-        self.0.requested.store(true, Ordering::Release);
-        self.ring();
-    }
-
-    /// Whether the end was asked for.
-    pub fn is_requested(&self) -> bool {
-        self.0.requested.load(Ordering::Acquire)
+    pub fn on_signals(CaughtSignals(signals): CaughtSignals) -> io::Result<Stop> {
+        let killed = Arc::<AtomicBool>::default();
+        let kill = killed.clone();
+        let stop = stop::Stop::on_signals(signals, move |stop, signal| {
+            if signal == SIGUSR1 {
+                kill.store(true, Ordering::Release);
+                stop.ring();
+                tracing::warn!("SIGUSR1: the kill switch is on, no order is sent any more");
+            } else {
+                // Taken, so that a terminal that closes, or whoever rotates logs, does not end the daemon.
+                tracing::info!("SIGHUP: the configuration is read at start only");
+            }
+        })?;
+        Ok(Stop { stop, killed })
     }
 
     /// Switch the kill switch on, for good.
     pub fn kill(&self) {
-        self.0.killed.store(true, Ordering::Release);
-        self.ring();
+        self.killed.store(true, Ordering::Release);
+        self.stop.ring();
     }
 
     /// Whether SIGUSR1 came since the process began.
     pub fn was_killed(&self) -> bool {
-        self.0.killed.load(Ordering::Acquire)
-    }
-
-    /// Wake whoever waits, to look at its condition.
-    pub fn ring(&self) {
-        let _held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.changed.notify_all();
-    }
-
-    /// Wait that long, or until the end is asked for, or until `is_over` after a [`ring`](Self::ring).
-    pub fn wait(&self, time: Duration, is_over: impl Fn() -> bool) {
-        let held = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .0
-            .changed
-            .wait_timeout_while(held, time, |()| !self.is_requested() && !is_over());
-        drop(waited);
+        self.killed.load(Ordering::Acquire)
     }
 }
 
-/// A lock, a disk or a library may keep the rest of the program waiting for ever.
-fn end_in_time() {
-    // Without a thread to spare there is still the second signal.
-    let _ = std::thread::Builder::new()
-        .name("end".to_owned())
-        .spawn(|| {
-            std::thread::sleep(END_TIME_MAX);
-            std::process::exit(1);
-        });
-}
+/// The end is asked for and waited for as everywhere.
+impl Deref for Stop {
+    type Target = stop::Stop;
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_ends_a_wait_that_has_begun_and_a_ring_one_whose_condition_holds() {
-        for ends in [true, false] {
-            let stop = Stop::default();
-            let over = Arc::new(AtomicBool::new(false));
-            let (waits, is_over) = (stop.clone(), over.clone());
-            let waiter = std::thread::spawn(move || {
-                waits.wait(Duration::from_secs(3_600), || {
-                    is_over.load(Ordering::Acquire)
-                });
-            });
-            if ends {
-                stop.request();
-            } else {
-                over.store(true, Ordering::Release);
-                stop.ring();
-            }
-            waiter.join().unwrap();
-            assert_eq!(stop.is_requested(), ends);
-        }
+    fn deref(&self) -> &stop::Stop {
+        &self.stop
     }
 }
