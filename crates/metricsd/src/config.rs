@@ -3,13 +3,13 @@
 //! Invariant: what comes out is checked; an error names file, line, key, what was found and what is accepted. Must not touch:
 //! anything but the one file.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use metricsd_exporter::is_legal_label_name;
-use rustix::fs::{Mode, OFlags};
+use program::config::{Unread, read_text};
+use program::terminal::printable;
 use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -19,9 +19,6 @@ use crate::retention::{
     DEAD_GAUGES_ACCEPTED, DURATION_ACCEPTED, DeadGauges, RETIRE_AFTER_ACCEPTED, RetireAfter,
     parse_duration,
 };
-
-/// Longest configuration file that is read; a whole one has some hundred bytes.
-const FILE_LEN_MAX_BYTES: u64 = 1 << 20;
 
 /// A program's name is a label value; longer ones are mistakes.
 const PROGRAM_LEN_MAX_BYTES: usize = 64;
@@ -100,30 +97,14 @@ impl FileConfig {
     /// # Errors
     /// A file that cannot be read, is not TOML, or has a key or value that is not accepted.
     pub fn read(path: &Path) -> Result<FileConfig, ConfigError> {
-        let read_error = |source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        // To open a FIFO must not wait for its writer.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|errno| read_error(errno.into()))?;
-        let file = File::from(fd);
-        if !file.metadata().map_err(read_error)?.is_file() {
-            return Err(ConfigError::NotRegular {
-                path: path.to_owned(),
-            });
-        }
-        let mut text = String::new();
-        // The length that the system tells is not asked for: the file may grow.
-        file.take(FILE_LEN_MAX_BYTES + 1)
-            .read_to_string(&mut text)
-            .map_err(read_error)?;
-        if text.len() as u64 > FILE_LEN_MAX_BYTES {
-            return Err(ConfigError::TooLarge {
-                path: path.to_owned(),
-            });
-        }
+        let text = read_text(path).map_err(|unread| {
+            let path = path.to_owned();
+            match unread {
+                Unread::System(source) => ConfigError::Read { path, source },
+                Unread::NotAFile(_) => ConfigError::NotRegular { path },
+                Unread::TooLarge => ConfigError::TooLarge { path },
+            }
+        })?;
         FileConfig::parse(path, &text)
     }
 
@@ -135,7 +116,7 @@ impl FileConfig {
         let document = DeTable::parse(text).map_err(|err| ConfigError::Syntax {
             path: path.to_owned(),
             line: line_of(text, err.span().map_or(text.len(), |span| span.start)),
-            detail: without_control_characters(&err.message().replace('\n', ", ")),
+            detail: printable(&err.message().replace('\n', ", ")),
         })?;
         let root = Section {
             path,
@@ -348,7 +329,7 @@ impl<'a> Section<'a> {
         ConfigError::Key {
             path: self.path.to_owned(),
             line: line_of(self.text, offset),
-            key: without_control_characters(&key),
+            key: printable(&key),
             found: found.to_owned(),
             accepted: accepted.to_owned(),
         }
@@ -367,19 +348,6 @@ fn describe(value: &DeValue<'_>) -> String {
     }
 }
 
-/// A key is whatever the file says between quotes; a message is one line, and does nothing to a terminal.
-fn without_control_characters(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            escaped.extend(character.escape_default());
-        } else {
-            escaped.push(character);
-        }
-    }
-    escaped
-}
-
 fn line_of(text: &str, offset: usize) -> usize {
     1 + text
         .bytes()
@@ -392,6 +360,8 @@ fn line_of(text: &str, offset: usize) -> usize {
 mod tests {
     use super::*;
     use crate::retention::RetirementSettings;
+    use program::config::FILE_LEN_MAX_BYTES;
+    use rustix::fs::Mode;
 
     fn parse(text: &str) -> Result<FileConfig, String> {
         FileConfig::parse(Path::new("m.toml"), text).map_err(|err| err.to_string())

@@ -10,12 +10,13 @@ use std::time::Instant;
 
 use market::{Admission, Defect, Feed, FeedError, Sequence};
 use metricsd_client::Registry;
+use program::config::Place;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::cli::Cli;
-use crate::config::{Config, FeedChoice, LoadError, Place};
+use crate::config::{Config, FeedChoice, LoadError};
 use crate::desk::Desk;
 use crate::pace::{Pace, Stop};
 use crate::replay::{Replay, unix_seconds_now};

@@ -4,18 +4,14 @@
 //! secrets are in no message.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
+use program::config::{FILE_LEN_MAX_BYTES, Unread, read_text};
 
 use super::yaml::{self, Node, Value};
-
-/// Longest configuration file that is read; a whole one has some thousand bytes.
-const FILE_LEN_MAX_BYTES: u64 = 1 << 20;
 
 /// Why there is no usable configuration: exit status 2. Lines count from 1.
 #[derive(Debug, thiserror::Error)]
@@ -375,34 +371,13 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 
 /// The text of a regular file of reasonable length.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
-    let read_error = |source| ConfigError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let refused = |found| ConfigError::NotAFile {
-        path: path.to_owned(),
-        found,
-    };
-    // To open a pipe must not wait for whoever writes it.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let fd =
-        rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| read_error(errno.into()))?;
-    let file = File::from(fd);
-    let metadata = file.metadata().map_err(read_error)?;
-    if metadata.is_dir() {
-        return Err(refused("is a directory"));
-    }
-    if !metadata.is_file() {
-        return Err(refused("is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    // The length that the system tells is not asked for: the file may grow.
-    file.take(FILE_LEN_MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(read_error)?;
-    if bytes.len() as u64 > FILE_LEN_MAX_BYTES {
-        return Err(refused("is too large"));
-    }
-    String::from_utf8(bytes)
-        .map_err(|error| read_error(io::Error::new(io::ErrorKind::InvalidData, error)))
+    let path = path.to_owned();
+    read_text(&path).map_err(|unread| match unread {
+        Unread::System(source) => ConfigError::Read { path, source },
+        Unread::NotAFile(found) => ConfigError::NotAFile { path, found },
+        Unread::TooLarge => {
+            let found = "is too large";
+            ConfigError::NotAFile { path, found }
+        }
+    })
 }

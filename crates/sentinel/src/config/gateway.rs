@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
-use super::duration;
-use super::error::{ConfigError, Placed};
+use program::config::{self, ConfigError, Placed, port, whole};
+use program::duration;
+
+use super::Layers;
 use super::keys::Gateway;
-use super::layers::{self, Layers, port, whole};
 use super::parse::{HOST, parse_amount, parse_host, parse_symbol};
 use crate::cli::Cli;
 use crate::gateway::protocol::MAX_LIFETIME_MS;
@@ -69,7 +70,7 @@ impl GatewaySettings {
                 .flag("--gtw-port", cli.gtw_port.as_deref())
                 .variable("GTW_PORT")
                 .key(&keys.port)
-                .resolve(layers::PORT, port)?,
+                .resolve(config::PORT, port)?,
             timeout: layers
                 .setting("gateway.timeout", "5s")
                 .key(&keys.timeout)
@@ -123,9 +124,9 @@ fn contract_sizes(
         match (parse_symbol(symbol), parse_amount(size.get_ref())) {
             (None, _) => {
                 let accepted = "symbols of 3 to 12 capital letters and digits, as EURUSD";
-                Err(layers::refused(place, found, accepted))
+                Err(config::refused(place, found, accepted))
             }
-            (_, None) => Err(layers::refused(place, found, AMOUNT)),
+            (_, None) => Err(config::refused(place, found, AMOUNT)),
             (Some(symbol), Some(value)) => Ok((symbol, Placed { value, place })),
         }
     };

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use program::config;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -22,6 +23,22 @@ pub(super) struct Keys {
     pub(super) state: State,
     pub(super) schedule: Schedule,
     pub(super) telemetry: Telemetry,
+}
+
+impl config::Keys for Keys {
+    const DEFAULT_PATH: &'static str = "config/sentinel.toml";
+
+    const TEXTS: (&'static [&'static str], &'static str) = (
+        &[
+            "stale_after",
+            "timeout",
+            "cooldown",
+            "every",
+            "valid_for",
+            "heartbeat_every",
+        ],
+        "a duration in quotes, such as \"10s\"",
+    );
 }
 
 #[derive(Debug, Default, Deserialize)]

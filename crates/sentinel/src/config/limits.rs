@@ -4,9 +4,10 @@
 
 use rust_decimal::Decimal;
 
-use super::error::{ConfigError, Placed};
+use program::config::{ConfigError, Placed};
+
+use super::Layers;
 use super::keys::Limits;
-use super::layers::Layers;
 use super::parse::parse_amount;
 use crate::gateway::guards::limits::{LimitId, RiskLimits};
 

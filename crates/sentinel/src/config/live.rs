@@ -4,11 +4,11 @@
 
 use std::path::PathBuf;
 
-use super::error::{ConfigError, Place, Placed};
+use program::config::{self, ConfigError, Place, Placed};
+
 use super::gateway::GatewaySettings;
 use super::keys::Keys;
-use super::layers::{self, Layers};
-use super::secrets;
+use super::{Layers, LoadError, secrets};
 use crate::cli::Cli;
 use crate::gateway::guards::Arm;
 use crate::gateway::protocol::{Key, Text};
@@ -36,7 +36,7 @@ pub(super) fn resolve(
     keys: &Keys,
     gateway: &GatewaySettings,
     symbol: &str,
-) -> Result<Option<Live>, ConfigError> {
+) -> Result<Option<Live>, LoadError> {
     let name = |text: &str| Text::name(text).map(|name| name.as_str().to_owned());
     let account = layers
         .setting("arm.account", "")
@@ -60,11 +60,11 @@ pub(super) fn resolve(
         confirm.ok_or_else(|| unset("arm.confirm".to_owned(), "the same as arm.account"))?;
     if account.value != confirm.value {
         let accepted = format!("the same as arm.account (`{}`)", account.value);
-        return Err(layers::refused(confirm.place, confirm.value, &accepted));
+        return Err(config::refused(confirm.place, confirm.value, &accepted).into());
     }
     if gateway.contract_size(symbol).is_none() {
         let accepted = "units of one lot in quotes, as \"100000\"";
-        return Err(unset(format!("gateway.contract_sizes.{symbol}"), accepted));
+        return Err(unset(format!("gateway.contract_sizes.{symbol}"), accepted).into());
     }
     let file = keys.gateway.secret_file.as_ref().ok_or_else(|| {
         let accepted = "a file with the secret that the gateway has too, 32 to 512 characters";

@@ -3,12 +3,8 @@
 //! Invariant: a [`Config`] needs no second look; whatever is wrong is an error that says where it was given, what was found and what
 //! would be accepted. Precedence: flag > environment > file > default. The token is in no message.
 
-mod duration;
-mod error;
-mod file;
 mod gateway;
 mod keys;
-mod layers;
 mod limits;
 mod live;
 mod parse;
@@ -19,7 +15,6 @@ mod telemetry;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsString;
 #[cfg(test)]
 use std::path::Path;
 use std::path::PathBuf;
@@ -27,17 +22,18 @@ use std::time::Duration;
 
 use market::{Calendar, Timeframe};
 use metricsd_client::{Settings, SettingsError};
+use program::config::{self, ConfigError, Environment, Place, Placed, port, whole};
+use program::duration;
+use program::secret::Secret;
 
 use crate::cli::Cli;
 use crate::features::BAR_COUNT;
 use crate::gateway::guards;
 use crate::gateway::intent_log::state::RECENT_MAX;
-use program::secret::Secret;
+use crate::gateway::protocol::KeyError;
 
-pub use error::{ConfigError, Place, Placed};
-use file::ConfigFile;
 pub use gateway::GatewaySettings;
-use layers::{Layers, port, whole};
+use keys::Keys;
 pub use limits::PlacedLimits;
 pub use live::Live;
 use parse::{
@@ -45,9 +41,6 @@ use parse::{
     parse_symbol, parse_url, stale_after_default,
 };
 pub use state::{STATE_DIR_VARIABLE, StateSettings};
-
-/// Read if it exists and no other file was named; relative to the working directory, as all paths here.
-pub const DEFAULT_PATH: &str = "config/sentinel.toml";
 
 /// The token's variable.
 pub const TOKEN_VARIABLE: &str = "EODHD_API_TOKEN";
@@ -133,12 +126,23 @@ pub enum LoadError {
     /// The file, a flag or a variable.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The file with the gateway's secret holds no secret.
+    #[error("{place}: {}: {source}", .path.display())]
+    GatewaySecret {
+        /// Where the file was named.
+        place: Place,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: KeyError,
+    },
     /// A telemetry variable.
     #[error(transparent)]
     Telemetry(#[from] SettingsError),
 }
 
-type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+type ConfigFile = program::config::ConfigFile<Keys>;
+type Layers<'a> = program::config::Layers<'a, Keys>;
 
 impl Config {
     /// Find the file, read it, and check everything.
@@ -172,7 +176,7 @@ impl Config {
         if stale_after.value.as_secs() < interval.value.seconds().unsigned_abs() {
             let accepted = format!("at least the interval ({})", interval.value);
             let found = duration::spelled(stale_after.value);
-            return Err(layers::refused(stale_after.place, found, &accepted).into());
+            return Err(config::refused(stale_after.place, found, &accepted).into());
         }
         let every = layers
             .setting("schedule.every", "60s")
@@ -236,7 +240,7 @@ impl Config {
                 .flag("--hub-port", cli.hub_port.as_deref())
                 .variable("HUB_PORT")
                 .key(&keys.hub.port)
-                .resolve(layers::PORT, port)?,
+                .resolve(config::PORT, port)?,
             predict_timeout: layers
                 .setting("hub.timeout", "1s")
                 .key(&keys.hub.timeout)

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use market::{Calendar, Timeframe};
 use rust_decimal::Decimal;
 
-use super::{ModelChoice, duration};
+use program::duration;
+
+use super::ModelChoice;
 use crate::gateway::guards::limits::AMOUNT_MAX;
 use crate::gateway::protocol::Amount;
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use market::Calendar;
 use metricsd_client::Target;
 
-use super::duration::spelled;
+use program::duration::spelled;
+
 use super::{Config, Placed};
 
 impl Config {

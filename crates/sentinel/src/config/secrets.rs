@@ -7,12 +7,11 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::TOKEN_VARIABLE;
-use super::error::{ConfigError, Place, Placed};
-use super::file::ConfigFile;
-use super::layers::Layers;
-use crate::gateway::protocol::{Key, KeyError};
+use program::config::{ConfigError, Place, Placed};
 use program::secret::Secret;
+
+use super::{ConfigFile, Layers, LoadError, TOKEN_VARIABLE};
+use crate::gateway::protocol::{Key, KeyError};
 
 /// Longest file of a secret that is read; the longest secret has 512 bytes.
 const FILE_LEN_MAX_BYTES: u64 = 4_096;
@@ -54,10 +53,7 @@ pub(super) fn token(
 
 /// The key that the messages of the gateway are signed with, and a warning if others can read the file. ASCII white space at both ends of the file does not
 /// count, as the protocol has it.
-pub(super) fn gateway_key(
-    place: &Place,
-    path: &Path,
-) -> Result<(Key, Option<String>), ConfigError> {
+pub(super) fn gateway_key(place: &Place, path: &Path) -> Result<(Key, Option<String>), LoadError> {
     let unreadable = |source| ConfigError::Named {
         what: "secret of the gateway",
         place: place.clone(),
@@ -70,7 +66,7 @@ pub(super) fn gateway_key(
     file.take(FILE_LEN_MAX_BYTES)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    let refused = |source| ConfigError::GatewaySecret {
+    let refused = |source| LoadError::GatewaySecret {
         place: place.clone(),
         path: path.to_owned(),
         source,

@@ -4,12 +4,10 @@
 
 use std::path::PathBuf;
 
-use super::Environment;
-use super::error::{ConfigError, Placed};
-use super::file::ConfigFile;
+use program::config::{ConfigError, Environment, Placed};
+
 use super::keys::State;
-use super::layers::Layers;
-use super::secrets;
+use super::{ConfigFile, Layers, secrets};
 use crate::cli::ResetArguments;
 use crate::gateway::guards::reset::ResetSecret;
 

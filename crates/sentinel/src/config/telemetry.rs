@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use metricsd_client::{FileSettings, LEGACY_PORT_VARIABLE, Mode, PORT_VARIABLE, Settings};
 
-use super::LoadError;
-use super::file::ConfigFile;
-use super::layers::{self, Layers, port};
+use program::config::{self, port};
+
 use super::parse::parse_listen;
+use super::{ConfigFile, Layers, LoadError};
 use crate::cli::Cli;
 
 /// Where metrics go. The port variables of `metricsd` are not this program's: its own is `METRICS_PORT`.
@@ -39,7 +39,7 @@ pub(super) fn telemetry(
         .setting("--metrics-port", "")
         .flag("--metrics-port", cli.metrics_port.as_deref())
         .variable("METRICS_PORT")
-        .given(layers::PORT, port)?;
+        .given(config::PORT, port)?;
     let listen = given.map_or(in_file, |port| {
         SocketAddr::from((Ipv4Addr::LOCALHOST, port.value))
     });

@@ -2,6 +2,8 @@
 
 mod live;
 
+use std::ffi::OsString;
+
 use super::*;
 use metricsd_client::{PORT_VARIABLE, Target};
 

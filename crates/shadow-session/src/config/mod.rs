@@ -3,8 +3,7 @@
 //! Invariant: a [`Config`] needs no second look; whatever is wrong is an error that says where it was given, what was found and what
 //! would be accepted. Precedence: flag > environment > file > default; only the telemetry has variables.
 
-mod duration;
-mod file;
+mod keys;
 mod reader;
 mod resolved;
 
@@ -14,6 +13,7 @@ use std::time::Duration;
 
 use market::{Symbol, Timeframe};
 use metricsd_client::{Settings, SettingsError};
+use program::config::{ConfigError, Placed};
 use rust_decimal::Decimal;
 
 use crate::cli::Cli;
@@ -22,12 +22,10 @@ use crate::pace::Speed;
 use crate::session::SessionSettings;
 use crate::strategy::StrategyId;
 
-use file::ConfigFile;
-pub use file::{ConfigError, Place, Placed};
+use keys::Keys;
 use reader::Reader;
 
-/// Read if it exists and no other file was named; relative to the working directory, as all paths here.
-pub const DEFAULT_PATH: &str = "config/shadow-session.toml";
+type ConfigFile = program::config::ConfigFile<Keys>;
 
 /// Where candles come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,11 +85,7 @@ impl Config {
         cli: &Cli,
         environment: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Config, LoadError> {
-        let file = match &cli.config {
-            Some(path) => ConfigFile::read(path)?,
-            None if Path::new(DEFAULT_PATH).exists() => ConfigFile::read(Path::new(DEFAULT_PATH))?,
-            None => ConfigFile::default(),
-        };
+        let file = ConfigFile::find(cli.config.as_deref())?;
         Config::resolve(cli, &file, environment)
     }
 

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use market::{Instrument, Symbol, Timeframe};
 use metricsd_client::{FileSettings, Mode};
+use program::config::{ConfigError, Place, Placed};
+use program::duration;
 use rust_decimal::Decimal;
 use toml::Spanned;
 
-use super::FeedChoice;
-use super::duration;
-use super::file::{ConfigError, ConfigFile, Place, Placed};
+use super::{ConfigFile, FeedChoice};
 use crate::cli::{Cli, FeedFlag};
 use crate::money::MONEY_DECIMALS;
 use crate::risk::RiskLimits;
@@ -26,50 +26,15 @@ const WARMUP_MAX: i64 = 10_000_000;
 /// Ten tries against a server that fails are a nuisance already.
 const RETRIES_MAX: i64 = 10;
 
-/// A value and where it was given.
-pub(super) struct Given<T> {
-    pub(super) value: T,
-    pub(super) place: Place,
-}
-
-impl<T: std::fmt::Display> Given<T> {
-    pub(super) fn refused(&self, accepted: &str) -> ConfigError {
-        ConfigError::Value {
-            place: self.place.clone(),
-            found: cut(&self.value.to_string()),
-            accepted: accepted.to_owned(),
-        }
-    }
-}
-
-impl<T> Given<T> {
-    /// What the value means, and where it was given.
-    fn placed<M>(&self, value: M) -> Placed<M> {
-        Placed {
-            value,
-            place: self.place.clone(),
-        }
-    }
-}
-
-/// What a message shows of a value: whoever wrote it knows the rest.
-fn cut(text: &str) -> String {
-    const FOUND_LEN_MAX_CHARS: usize = 60;
-    match text.char_indices().nth(FOUND_LEN_MAX_CHARS) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 /// Reads keys of one file; a missing key has the default's place.
 pub(super) struct Reader<'a> {
     pub(super) file: &'a ConfigFile,
 }
 
 impl Reader<'_> {
-    fn given<T: Clone>(&self, key: &Option<Spanned<T>>, name: &'static str) -> Option<Given<T>> {
+    fn given<T: Clone>(&self, key: &Option<Spanned<T>>, name: &'static str) -> Option<Placed<T>> {
         let spanned = key.as_ref()?;
-        Some(Given {
+        Some(Placed {
             value: spanned.get_ref().clone(),
             place: self.file.place(spanned.span(), name),
         })
@@ -80,8 +45,8 @@ impl Reader<'_> {
         key: &Option<Spanned<T>>,
         name: &'static str,
         default: T,
-    ) -> Given<T> {
-        self.given(key, name).unwrap_or(Given {
+    ) -> Placed<T> {
+        self.given(key, name).unwrap_or(Placed {
             value: default,
             place: Place::Default(name),
         })
@@ -94,10 +59,10 @@ impl Reader<'_> {
         name: &'static str,
         default: &str,
         accepted: &str,
-    ) -> Result<Given<String>, ConfigError> {
+    ) -> Result<Placed<String>, ConfigError> {
         match self.given(key, name) {
             Some(given) => Ok(given),
-            None if self.file.path.is_none() => Ok(Given {
+            None if self.file.path.is_none() => Ok(Placed {
                 value: default.to_owned(),
                 place: Place::Default(name),
             }),
@@ -126,7 +91,7 @@ impl Reader<'_> {
         cli: &Cli,
     ) -> Result<(Placed<Symbol>, Instrument), ConfigError> {
         let given = match &cli.symbol {
-            Some(symbol) => Given {
+            Some(symbol) => Placed {
                 value: symbol.clone(),
                 place: Place::Flag("--symbol"),
             },
@@ -137,7 +102,7 @@ impl Reader<'_> {
                 "a symbol, as EUR/USD",
             )?,
         };
-        let checked = |given: &Given<String>| {
+        let checked = |given: &Placed<String>| {
             let symbol = Symbol::new(&given.value);
             Instrument::of(&symbol)
                 .map(|instrument| (given.placed(symbol), instrument))
@@ -152,7 +117,7 @@ impl Reader<'_> {
 
     pub(super) fn timeframe(&self, cli: &Cli) -> Result<Placed<Timeframe>, ConfigError> {
         let given = match &cli.timeframe {
-            Some(timeframe) => Given {
+            Some(timeframe) => Placed {
                 value: timeframe.clone(),
                 place: Place::Flag("--timeframe"),
             },
@@ -162,7 +127,7 @@ impl Reader<'_> {
                 "1h".to_owned(),
             ),
         };
-        let checked = |given: &Given<String>| {
+        let checked = |given: &Placed<String>| {
             given
                 .value
                 .parse()
@@ -279,12 +244,12 @@ impl Reader<'_> {
         // Without any file the limits are those of the example configuration; in a file each limit that is absent is not enforced.
         let unset = self.file.path.is_some();
         let amount = |key: &Option<Spanned<String>>, name: &'static str, default: &str| {
-            let given = self.given(key, name).or((!unset).then(|| Given {
+            let given = self.given(key, name).or((!unset).then(|| Placed {
                 value: default.to_owned(),
                 place: Place::Default(name),
             }));
             let accepted = "an amount of quote currency in quotes, above 0 and at most 1000000000000000, as \"1500\"";
-            let checked = |given: Given<String>| {
+            let checked = |given: Placed<String>| {
                 parse_decimal(&given.value)
                     .filter(|limit| *limit > Decimal::ZERO && *limit <= crate::money::MONEY_MAX)
                     .ok_or_else(|| {
@@ -484,7 +449,7 @@ impl Reader<'_> {
                 } else {
                     accepted.to_owned()
                 };
-                Given { value: text, place }.refused(&accepted)
+                Placed { value: text, place }.refused(&accepted)
             })
     }
 }

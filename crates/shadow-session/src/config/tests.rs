@@ -3,6 +3,7 @@
 use super::*;
 use clap::Parser;
 use metricsd_client::Target;
+use program::config::Place;
 
 const MINIMAL: &str = "[environment]\nmode = \"paper\"\n[session]\nsymbol = \"EUR/USD\"\n";
 

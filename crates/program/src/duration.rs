@@ -6,7 +6,7 @@ use std::time::Duration;
 const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// `250ms`, `10s`, `5m`, `1h`; `None` for everything else, a bare number included: it has no unit.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub fn parse(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let (_, millis) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
@@ -14,9 +14,26 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(millis))
 }
 
+/// The shortest spelling that [`parse`] reads as the same; fractions of a millisecond, which it never gives, are cut off.
+pub fn spelled(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let fits = |(_, unit): &(&str, u64)| millis.is_multiple_of(u128::from(*unit));
+    match UNITS.into_iter().find(fits) {
+        Some((name, unit)) if millis > 0 => format!("{}{name}", millis / u128::from(unit)),
+        _ => "0s".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_spelled_is_read_again() {
+        for text in ["250ms", "1s", "90s", "1m", "2h", "0s", "1500ms"] {
+            assert_eq!(spelled(parse(text).unwrap()), text);
+        }
+    }
 
     #[test]
     fn a_duration_is_a_whole_number_and_a_unit() {
