@@ -91,6 +91,8 @@ impl Running {
             .envs(variables.iter().copied())
             .current_dir(crate::workspace::root());
         command
+            // Ctrl-C at a terminal is for us alone, who end the children in order: to some of them a second signal means at once.
+            .process_group(0)
             .stdin(Stdio::null())
             .stderr(output.try_clone().context("sharing the log file")?)
             .stdout(output);

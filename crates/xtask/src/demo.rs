@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::child::{Running, eventually, free_port};
 use crate::scrape::{Scrape, get, scrape};
@@ -145,25 +145,21 @@ pub fn run(ending: Ending, programs: Programs) -> Result<()> {
     Ok(())
 }
 
-/// Until Ctrl-C. That ends the children as well, possibly before it is known here.
+/// Until Ctrl-C.
 fn stay_up(
     daemon: &mut Running,
     trading: &mut trading::Trading,
     interrupted: &AtomicBool,
 ) -> Result<()> {
-    let is_interrupted = || interrupted.load(Ordering::Relaxed);
-    while !is_interrupted() {
-        let found = match daemon.ended()? {
-            None => trading.go_on(),
-            Some(status) => Err(anyhow!(
+    while !interrupted.load(Ordering::Relaxed) {
+        if let Some(status) = daemon.ended()? {
+            bail!(
                 "metricsd ended with {status}; it printed:\n{}",
                 daemon.output()
-            )),
-        };
-        std::thread::sleep(Duration::from_millis(100));
-        if !is_interrupted() {
-            found?;
+            );
         }
+        trading.go_on()?;
+        std::thread::sleep(Duration::from_millis(100));
     }
     Ok(())
 }

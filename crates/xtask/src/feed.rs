@@ -28,7 +28,7 @@ pub const PAUSE: Duration = Duration::from_secs(2);
 /// Of `cargo xtask feed`.
 const PORT: u16 = 8010;
 
-/// A running market that is [`BEHIND_BARS`] behind the present at first.
+/// A running market that is an hour behind the present at first.
 #[derive(Debug)]
 pub struct Feed {
     server: Eodhd,

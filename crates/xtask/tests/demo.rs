@@ -4,10 +4,11 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// None when it was waited for in vain.
 fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
@@ -30,6 +31,7 @@ fn ctrl_c_in_the_middle_of_trading_leaves_no_process_and_busy_ports_are_no_matte
     let output = fs::File::create(&log).unwrap();
     let mut demo = Command::new(env!("CARGO_BIN_EXE_xtask"))
         .args(["demo", "--once", "--built"])
+        .process_group(0)
         .stdin(Stdio::null())
         .stderr(output.try_clone().unwrap())
         .stdout(output)
@@ -41,7 +43,8 @@ fn ctrl_c_in_the_middle_of_trading_leaves_no_process_and_busy_ports_are_no_matte
         let is_trading = said().contains("sentinel: pid ");
         (is_trading || demo.try_wait().unwrap().is_some()).then_some(())
     });
-    let _ = kill_process(
+    // As a terminal does.
+    let _ = kill_process_group(
         Pid::from_raw(i32::try_from(demo.id()).unwrap()).unwrap(),
         Signal::INT,
     );
