@@ -90,6 +90,7 @@ fn judge(evidence: &Evidence, audit: &Audit) -> Vec<Check> {
     vec![
         orders::once_for_a_bar(evidence),
         orders::sent_once(evidence),
+        orders::none_while_one_is_unknown(evidence),
         input::none_from_bad_input(evidence),
         orders::none_late(evidence),
         ledger::nothing_is_left_unknown(evidence),

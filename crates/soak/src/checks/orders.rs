@@ -69,6 +69,31 @@ pub(super) fn sent_once(evidence: &Evidence) -> Check {
     check.counted(format!("{} orders on the wire", evidence.seen.orders.len()))
 }
 
+/// From an order's leaving until what became of it is on disk, no other order leaves.
+pub(super) fn none_while_one_is_unknown(evidence: &Evidence) -> Check {
+    let mut check = Check::new("no order is sent while the outcome of another is not known");
+    let orders = evidence.intents.orders();
+    let mut waits = 0;
+    for sent in &evidence.seen.orders {
+        let order = orders.iter().find(|order| order.id == sent.id);
+        let until = order.and_then(|order| order.closed_at).unwrap_or(i64::MAX);
+        waits += u64::from(order.is_some_and(|order| order.was_reconciled));
+        let others = evidence
+            .seen
+            .orders
+            .iter()
+            .filter(|other| other.id != sent.id && (sent.at_ms..until).contains(&other.at_ms));
+        for other in others {
+            check.findings.push(format!(
+                "{} left while nobody knew what became of {}",
+                other.id, sent.id
+            ));
+        }
+    }
+    check.need(waits > 0, || "no outcome was unknown".to_owned());
+    check.counted(format!("{waits} orders had to be asked for"))
+}
+
 /// Nothing is executed later than it may be, and nothing on a bar that is not the newest any more.
 pub(super) fn none_late(evidence: &Evidence) -> Check {
     let mut check = Check::new("no order is executed late");

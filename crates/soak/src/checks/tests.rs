@@ -65,7 +65,7 @@ fn story() -> (Evidence, Audit) {
             let found = json!({"filled": {"volume": "0.02"}});
             note(
                 &mut intents,
-                json!({"kind": "reconciled", "id": id, "found": found, "at_ms": at_ms}),
+                json!({"kind": "reconciled", "id": id, "found": found, "at_ms": at_ms + 20_000}),
             );
         }
         if id != "o3" {
@@ -204,7 +204,7 @@ fn a_story_in_which_all_witnesses_agree_holds_every_check() {
 type Spoil = fn(&mut Evidence, &mut Audit);
 
 /// What is not so, and the check that has to find it.
-const LIES: [(&str, Spoil); 21] = [
+const LIES: [(&str, Spoil); 22] = [
     ("no duplicate order for a bar", |e, _| {
         e.book.fills[1].executed_at = e.book.fills[0].executed_at + 1
     }),
@@ -227,6 +227,10 @@ const LIES: [(&str, Spoil); 21] = [
             };
             e.seen.orders.push(other);
         },
+    ),
+    (
+        "no order is sent while the outcome of another is not known",
+        |e, _| e.seen.orders[2].at_ms = e.seen.orders[1].at_ms + 10_000,
     ),
     ("no order from stale, short or malformed input", |e, _| {
         e.asked[1].is_spoiled = true

@@ -44,6 +44,8 @@ pub struct Intent {
     pub has_outcome: bool,
     /// Whether that was found out later.
     pub was_reconciled: bool,
+    /// When it was first known what became of it, in Unix milliseconds.
+    pub closed_at: Option<i64>,
     /// Whether it was ever known to be executed, or held by the broker.
     pub was_taken: bool,
     /// What became of it in the end.
@@ -168,6 +170,9 @@ impl Intents {
                 }
                 _ => {}
             }
+            if order.ending != Ending::Unknown && order.closed_at.is_none() {
+                order.closed_at = record["at_ms"].as_i64();
+            }
             order.was_taken |= matches!(order.ending, Ending::Executed | Ending::Placed);
         }
         orders
@@ -205,6 +210,7 @@ fn decided(intent: &Value) -> Intent {
         was_sent: false,
         has_outcome: false,
         was_reconciled: false,
+        closed_at: None,
         was_taken: false,
         ending: Ending::Unknown,
         volume: None,
