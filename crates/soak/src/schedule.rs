@@ -65,7 +65,11 @@ fn bring_forward(hand: &mut [Trouble], random: &mut Random) {
     let is_first = |trouble: &Trouble| {
         matches!(
             trouble,
-            Trouble::DieAt(_) | Trouble::KillFile | Trouble::KillSignal | Trouble::FeedStale
+            Trouble::DieAt(_)
+                | Trouble::KillFile
+                | Trouble::KillSignal
+                | Trouble::FeedStale
+                | Trouble::Silence
         )
     };
     let half = hand.len() / 2;

@@ -12,6 +12,9 @@ use crate::proxy::{Act, Hit, WireFault};
 use crate::schedule::Trouble;
 use crate::sentinel_process::Request;
 
+/// More questions for a status than are asked at a bar.
+const QUESTIONS: usize = 8;
+
 /// How far a price moves that no order accepts.
 const MOVED: f64 = 0.01;
 
@@ -32,7 +35,25 @@ pub(super) struct Before {
     deadly: Option<usize>,
 }
 
+/// A message that never comes.
+fn lost(hit: Hit) -> WireFault {
+    WireFault {
+        hit,
+        act: Act::Lose,
+    }
+}
+
 impl World {
+    /// Has the questions for a status unanswered, if it is to be silent; until the bar that the silence lasts to is decided on.
+    pub(super) fn keep_silent(&mut self, decided: Option<usize>) {
+        if self.silent_until.is_some() && self.silent_until <= decided {
+            self.silent_until = None;
+        }
+        if self.silent_until.is_some() {
+            (0..QUESTIONS).for_each(|_| self.proxy.arm(lost(Hit::StatusReply)));
+        }
+    }
+
     /// Orders the troubles of a bar. `order` is the price and the side of the order that the model asks for.
     pub(super) fn arm(
         &mut self,
@@ -50,10 +71,7 @@ impl World {
         };
         if troubles.iter().any(Trouble::needs_status) {
             // A status is only asked for when the outcome is not known; so it is made unknown.
-            self.proxy.arm(WireFault {
-                hit: Hit::OrderReply,
-                act: Act::Lose,
-            });
+            self.proxy.arm(lost(Hit::OrderReply));
         }
         for (index, trouble) in troubles.iter().enumerate() {
             match trouble {
@@ -86,6 +104,10 @@ impl World {
                     self.come_back(bar)?;
                 }
                 Trouble::Wire(fault) => self.proxy.arm(*fault),
+                Trouble::Silence => {
+                    self.proxy.arm(lost(Hit::OrderReply));
+                    self.silent_until = Some(bar + 1);
+                }
                 Trouble::Broker(mood) => {
                     self.gateway.kill()?;
                     self.gateway.start(*mood)?;
@@ -138,7 +160,7 @@ impl World {
                     }
                     has_order
                 }
-                Trouble::PriceMoved | Trouble::NoPrice => has_order,
+                Trouble::PriceMoved | Trouble::NoPrice | Trouble::Silence => has_order,
                 _ => true,
             };
             self.diary.trouble(trouble.name(), has_met);

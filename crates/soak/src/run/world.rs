@@ -46,6 +46,8 @@ pub struct World {
     pub(super) away: [Option<usize>; 3],
     /// Whether the feed comes back with rows that end a bar too early.
     pub(super) is_stale_on_return: bool,
+    /// The bar until which nothing is said about an order.
+    pub(super) silent_until: Option<usize>,
     /// Troubles that met nothing, to be tried again.
     pub(super) again: VecDeque<Trouble>,
     /// The bar at which a person resets the kill switch, and when it was thrown.
@@ -78,6 +80,7 @@ impl World {
             intents: Intents::default(),
             away: [None; 3],
             is_stale_on_return: false,
+            silent_until: None,
             again: VecDeque::new(),
             person: None,
         })
@@ -106,8 +109,10 @@ impl World {
         let side = Verdict::of(self.settings.seed, open).side();
         let troubles = self.troubles_of(bar, side.is_some());
         let armed = self.arm(&troubles, bar, price.zip(side))?;
+        self.keep_silent(None);
         self.cycle(armed.assassin)?;
         self.settle(&troubles, &armed.before)?;
+        self.keep_silent(Some(bar));
         self.gateway.set_price(price)?;
         self.stand_up()?;
         self.time.jump_to(second).context("the simulated time")?;
@@ -119,7 +124,9 @@ impl World {
     fn troubles_of(&mut self, bar: usize, has_order: bool) -> Vec<Trouble> {
         let mut troubles = self.planned[bar].troubles.clone();
         let is_calm = bar + CALM_BARS >= self.planned.len();
-        let is_away = self.away.iter().any(Option::is_some) || self.person.is_some();
+        let is_away = self.away.iter().any(Option::is_some)
+            || self.person.is_some()
+            || self.silent_until.is_some();
         let is_in_the_way = troubles
             .iter()
             .any(|one| one.is_long() || !one.needs_order());

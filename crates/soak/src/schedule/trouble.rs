@@ -32,6 +32,8 @@ pub enum Trouble {
     GatewayAway(usize),
     /// A message between sentinel and gateway.
     Wire(WireFault),
+    /// The reply to an order is lost, and so is every reply to the question what became of it until the next bar was decided on.
+    Silence,
     /// How the broker is.
     Broker(Mood),
     /// The price is beyond the worst that the order accepts.
@@ -60,6 +62,7 @@ impl Trouble {
             Trouble::HubAway(bars) => format!("hub away {bars}"),
             Trouble::GatewayAway(bars) => format!("gateway away {bars}"),
             Trouble::Wire(fault) => format!("wire {:?} {:?}", fault.hit, fault.act),
+            Trouble::Silence => "silence about an order".to_owned(),
             Trouble::Broker(mood) => format!("broker {mood:?}"),
             Trouble::PriceMoved => "price moved".to_owned(),
             Trouble::NoPrice => "no price".to_owned(),
@@ -93,7 +96,7 @@ impl Trouble {
     pub(super) fn pause_after(&self) -> usize {
         match self {
             Trouble::FeedAway(bars) | Trouble::HubAway(bars) | Trouble::GatewayAway(bars) => *bars,
-            Trouble::FeedStale => 1,
+            Trouble::FeedStale | Trouble::Silence => 1,
             Trouble::KillFile | Trouble::KillSignal => PERSON_BARS,
             _ => 0,
         }
@@ -104,6 +107,7 @@ impl Trouble {
         matches!(
             self,
             Trouble::Wire(_)
+                | Trouble::Silence
                 | Trouble::Broker(_)
                 | Trouble::PriceMoved
                 | Trouble::NoPrice
@@ -209,6 +213,7 @@ pub fn deck(steps: &[&str], random: &mut Random) -> Vec<Trouble> {
     deck.extend(rows.map(|(name, fault)| Trouble::StartWith(name, Fault::Rows(fault))));
     deck.extend([
         Trouble::FeedStale,
+        Trouble::Silence,
         Trouble::PriceMoved,
         Trouble::NoPrice,
         Trouble::FeedAway(3),
