@@ -33,7 +33,7 @@ use crate::simulated::{follow, real};
 use desk::{Shown, WatchedDesk};
 use scaled::{ScaledGateway, ScaledRemotes};
 
-/// The steps of an order behind which the sentinel is killed, by their names in [`Step`].
+/// The steps of an order behind which the sentinel is killed, by their names in [`sentinel::trading::Step`].
 pub const STEPS: [&str; 9] = [
     "Checked",
     "Recorded",
