@@ -8,10 +8,12 @@ mod dingtalk;
 mod eodhd;
 mod fault;
 mod mlflow;
+mod port;
 mod server;
 
 pub use dingtalk::{Delivered, DingTalk, Robot};
 pub use eodhd::{Clock, Eodhd, PlainBar, Replay};
 pub use fault::{Fault, RowFault};
 pub use mlflow::{Mlflow, Predict};
+pub use port::free_port;
 pub use server::{Recorded, Server};

@@ -5,7 +5,6 @@
 //! does not know of us: the program `xtask` is started in its place, asks, and becomes it.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -194,11 +193,7 @@ impl Drop for Running {
 /// # Errors
 /// When no port can be bound at all.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("binding a loopback port")?;
-    Ok(listener
-        .local_addr()
-        .context("reading the bound address")?
-        .port())
+    stand_in::free_port().context("no loopback port from 12000 to 31999 is free")
 }
 
 /// Waits until `check` gives a value.

@@ -1,7 +1,7 @@
 //! A bridge as a child process, and what tests ask of it.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -59,11 +59,7 @@ pub(crate) struct Bridge {
 }
 
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(LOOPBACK)
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    stand_in::free_port().unwrap()
 }
 
 impl Bridge {
