@@ -43,7 +43,10 @@ impl Stop {
             if signal == SIGUSR1 {
                 kill.store(true, Ordering::Release);
                 stop.ring();
-                tracing::warn!("SIGUSR1: the kill switch is on, no order is sent any more");
+                // Of a daemon; a paper gateway gets it too where somebody signals all programs of this name, and goes on.
+                tracing::warn!(
+                    "SIGUSR1: the kill switch of a sentinel that decides is on, it sends no order any more; a paper gateway does not mind it"
+                );
             } else {
                 // Taken, so that a terminal that closes, or whoever rotates logs, does not end the daemon.
                 tracing::info!("SIGHUP: the configuration is read at start only");

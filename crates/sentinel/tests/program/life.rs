@@ -170,7 +170,7 @@ fn sigusr1_is_the_kill_switch_and_ends_no_process() {
     daemon.eventually("a word on it", |daemon| {
         daemon
             .log()
-            .contains("SIGUSR1: the kill switch is on, no order is sent any more")
+            .contains("SIGUSR1: the kill switch of a sentinel that decides is on, it sends no order any more")
             .then_some(())
     });
     let cycles = daemon
