@@ -34,9 +34,14 @@ impl fmt::Display for LockHolder {
     }
 }
 
+/// How often the list of locks is read before nobody is said to hold one. It comes in pages, and the kernel counts lines from the start
+/// for each: a lock that is given up between two pages takes a later line with it.
+const READINGS_MAX: usize = 4;
+
 /// The process ID of who holds a `flock` on this inode. None: nobody, or nobody who can be seen from here.
 pub(crate) fn holder_pid(device: u64, inode: u64) -> Option<u32> {
-    holder_in(&fs::read_to_string("/proc/locks").ok()?, device, inode)
+    (0..READINGS_MAX)
+        .find_map(|_| holder_in(&fs::read_to_string("/proc/locks").ok()?, device, inode))
 }
 
 /// The process that holds a `flock` on this inode.
