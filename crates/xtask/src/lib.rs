@@ -9,6 +9,7 @@ pub mod bench;
 pub mod child;
 pub mod demo;
 pub mod feed;
+pub mod prometheus;
 pub mod rules;
 pub mod scrape;
 pub mod soak;

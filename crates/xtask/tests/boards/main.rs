@@ -121,8 +121,12 @@ fn the_provisioning_names_what_is_there() -> Result<()> {
             .filter_map(|line| line.trim().strip_prefix(key)?.trim().strip_suffix('s'));
         values.filter_map(|value| value.parse().ok()).collect()
     };
-    let jobs = fs::read_to_string(workspace::root().join("ops/prometheus/prometheus.yml"))?;
-    let slowest = seconds(&jobs, "scrape_interval:").into_iter().max();
+    let mut intervals = Vec::new();
+    for file in ["prometheus.yml", "hub.yml"] {
+        let jobs = fs::read_to_string(workspace::root().join("ops/prometheus").join(file))?;
+        intervals.extend(seconds(&jobs, "scrape_interval:"));
+    }
+    let slowest = intervals.into_iter().max();
     ensure!(
         slowest.is_some() && seconds(&source, "timeInterval:").into_iter().max() == slowest,
         "timeInterval of the data source is not the longest scrape_interval, {slowest:?} s"
