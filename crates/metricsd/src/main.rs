@@ -15,7 +15,7 @@ use metricsd::report::Outcome;
 use metricsd::serve::Running;
 use metricsd::settings::{Environment, MergeSettings, ServeSettings};
 use metricsd::verify::guard;
-use metricsd::verify::mode_b::ModeBError;
+use metricsd::verify::verification::VerificationError;
 use metricsd::verify::{self, VerifyError};
 use program::log::Log;
 use program::{fail, sentence};
@@ -68,7 +68,9 @@ fn main() -> ExitCode {
                 Ok(Outcome::Pass | Outcome::Warn) => ExitCode::SUCCESS,
                 Ok(Outcome::Fail) => ExitCode::from(1),
                 Err(err @ VerifyError::Settings(_)) => fail(NAME, &err, 2),
-                Err(VerifyError::ModeB(ModeBError::Settings(err))) => fail(NAME, &err, 2),
+                Err(VerifyError::Verification(VerificationError::Settings(err))) => {
+                    fail(NAME, &err, 2)
+                }
                 Err(err) => fail(NAME, &err, 1),
             }
         }

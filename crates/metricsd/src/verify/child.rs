@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 
 use super::guard::guarded;
-use super::mode_b::record::Stop;
+use super::record::Stop;
 use crate::settings::Environment;
 
 /// The session's program.

@@ -3,13 +3,17 @@
 //! Invariant: a flag that is listed works. Must not touch: files, sockets, the environment (it comes in as a closure).
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use ureq::http::Uri;
+
 use super::mode_b::cli::ModeBArgs;
+use super::record::Retry;
 use super::scrape::ScrapeUrl;
 use crate::cli::{CommonArgs, RenderArgs, parse_path};
-use crate::retention::DeadGauges;
+use crate::retention::{DURATION_ACCEPTED, DeadGauges, parse_duration};
 use crate::settings::{Environment, MergeSettings, SettingsError, default_port};
 
 /// The proofs.
@@ -67,6 +71,73 @@ pub struct OutputArgs {
     /// Write one JSON object instead of lines.
     #[arg(long)]
     pub json: bool,
+}
+
+/// How a check is tried again that races with a start.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct RetryArgs {
+    /// How often a check is tried again that races with a start.
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    pub retries: u32,
+    /// Time between two attempts.
+    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = duration)]
+    pub retry_interval: Duration,
+}
+
+impl RetryArgs {
+    /// The same for a step.
+    pub fn retry(&self) -> Retry {
+        Retry {
+            count: self.retries,
+            interval: self.retry_interval,
+        }
+    }
+}
+
+/// Where a report is filed, and how it is told.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    /// File a report below this directory: Markdown, JSON and the raw answers, in a new folder named by the time.
+    #[arg(long, value_name = "DIR", value_parser = parse_path)]
+    pub evidence: Option<PathBuf>,
+    /// How it is told.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// A duration, such as `250ms`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| format!("accepted is {DURATION_ACCEPTED}"))
+}
+
+/// The address of a page of metrics, without a user in it.
+pub(crate) fn parse_page(text: &str) -> Result<ScrapeUrl, String> {
+    without_password(text)?;
+    text.parse()
+}
+
+/// The address of a server: `http`, without a user, a query or a slash at its end.
+pub(crate) fn parse_base(text: &str) -> Result<String, String> {
+    without_password(text)?;
+    let accepted =
+        "accepted is http://HOST:PORT with or without a path, such as http://127.0.0.1:9090";
+    let uri: Uri = text.parse().map_err(|_| accepted)?;
+    let has_host = uri.host().is_some_and(|host| !host.is_empty());
+    if uri.scheme_str() != Some("http") || !has_host || uri.query().is_some() {
+        return Err(accepted.to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// It would stand in the report.
+pub(crate) fn without_password(text: &str) -> Result<(), String> {
+    if text.contains('@') {
+        return Err(
+            "an address with a user in it; accepted is one without, since it stands in the report"
+                .to_owned(),
+        );
+    }
+    Ok(())
 }
 
 /// The flags of `verify totals`.

@@ -158,18 +158,16 @@ pub struct Step {
 /// What was verified, where, by whom.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Subject {
+    /// What it is called at the head of the report.
+    #[serde(skip)]
+    pub title: &'static str,
     /// The command line that was given, secrets taken out.
     pub command: String,
     /// The verifying program's version.
     pub version: &'static str,
-    /// The page that was read.
-    pub url: String,
-    /// The shard directory and what named it.
-    pub shard_directory: String,
-    /// The state directory and what named it.
-    pub state_directory: String,
-    /// The Prometheus server that was asked, if any.
-    pub prometheus: Option<String>,
+    /// Addresses and places, in the order of the report.
+    #[serde(flatten, serialize_with = "by_key")]
+    pub verified: Vec<Verified>,
     /// The host's name.
     pub host: String,
     /// System, release and architecture.
@@ -178,6 +176,17 @@ pub struct Subject {
     pub user: String,
     /// The working directory.
     pub working_directory: String,
+}
+
+/// One address or place that was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Its name for programs, in snake case; none of the names of a [`Subject`]'s own fields.
+    pub key: &'static str,
+    /// Its name for people.
+    pub label: &'static str,
+    /// What it was, and what named it; none if it was not looked at.
+    pub value: Option<String>,
 }
 
 /// A raw answer, to be filed beside the report.
@@ -225,6 +234,10 @@ pub fn result(steps: &[Step]) -> Ended {
 
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((duration.as_secs_f64() * 1000.0).round() / 1000.0)
+}
+
+fn by_key<S: Serializer>(verified: &[Verified], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(verified.iter().map(|it| (it.key, &it.value)))
 }
 
 /// UTC, as programs read it.

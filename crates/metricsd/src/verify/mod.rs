@@ -9,12 +9,19 @@ pub mod compare;
 pub mod drill;
 pub mod evidence;
 pub mod guard;
+pub mod http;
 pub mod mode_b;
 mod naive;
+pub mod page;
+pub mod port_owner;
+pub mod processes;
 mod reading;
+pub mod record;
 pub mod scrape;
 mod sources;
+pub mod subject;
 pub mod totals;
+pub mod verification;
 
 use std::io::{self, Write};
 
@@ -26,6 +33,8 @@ use crate::report::{Outcome, Report, one_line, write_lines};
 use crate::settings::{Environment, SettingsError};
 
 use cli::{OutputArgs, VerifyArgs, VerifyCommand};
+use evidence::Ended;
+use verification::VerificationError;
 
 /// Nothing was proven and nothing refuted.
 #[derive(Debug, Error)]
@@ -35,7 +44,7 @@ pub enum VerifyError {
     Settings(#[from] SettingsError),
     /// The verification could not be made or filed. The exit code is 2 for settings, else 1.
     #[error(transparent)]
-    ModeB(#[from] mode_b::ModeBError),
+    Verification(#[from] VerificationError),
     /// The report cannot be written. The exit code is 1.
     #[error("cannot write the report out")]
     Write {
@@ -55,10 +64,7 @@ pub fn run(
 ) -> Result<Outcome, VerifyError> {
     let started = Timestamp::now();
     match &args.command {
-        VerifyCommand::ModeB(args) => Ok(match mode_b::run(args, env, out)? {
-            evidence::Ended::Pass => Outcome::Pass,
-            evidence::Ended::Fail | evidence::Ended::Skip => Outcome::Fail,
-        }),
+        VerifyCommand::ModeB(args) => Ok(outcome(mode_b::run(args, env, out)?)),
         VerifyCommand::Totals(args) => {
             let (settings, url) = args.resolve(env)?;
             let totals = match url {
@@ -75,6 +81,13 @@ pub fn run(
             );
             finish(&report, &lines, args.output, out)
         }
+    }
+}
+
+fn outcome(ended: Ended) -> Outcome {
+    match ended {
+        Ended::Pass => Outcome::Pass,
+        Ended::Fail | Ended::Skip => Outcome::Fail,
     }
 }
 

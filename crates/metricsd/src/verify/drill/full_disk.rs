@@ -15,7 +15,7 @@ use super::{Drilled, ensure};
 use crate::verify::child::{ChildError, session_program};
 use crate::verify::evidence::Ended;
 use crate::verify::mode_b::cli::ModeBArgs;
-use crate::verify::mode_b::record::{Probe, Stop};
+use crate::verify::record::{Probe, Stop};
 
 /// Begins the line of a drill that shows what it should.
 pub const HELD: &str = "HELD|";

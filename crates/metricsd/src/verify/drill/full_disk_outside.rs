@@ -9,7 +9,7 @@ use super::stage::Stage;
 use super::{Drilled, below};
 use crate::verify::child::Running;
 use crate::verify::guard::guarded;
-use crate::verify::mode_b::record::Probe;
+use crate::verify::record::Probe;
 use program::sentence;
 
 pub(super) fn act(stage: &Stage, probe: &mut Probe) -> Drilled {

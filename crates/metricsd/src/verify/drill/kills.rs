@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use super::stage::{Stage, nothing_lost, same_counts, steps};
 use super::{Drilled, PATIENCE, ensure};
-use crate::verify::mode_b::record::Probe;
+use crate::verify::record::Probe;
 use program::sentence;
 
 /// Steps that a session has made before it is broken off.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::child::session_program;
 use super::evidence::Finding;
 use super::mode_b::cli::ModeBArgs;
-use super::mode_b::record::{Book, Probe, Stop};
+use super::record::{Book, Probe, Stop};
 use crate::settings::Environment;
 use crate::verify::mode_b::DRILLS;
 use program::sentence;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::stage::{Stage, in_words, same_counts};
 use super::{Drilled, PATIENCE, ensure};
-use crate::verify::mode_b::record::Probe;
+use crate::verify::record::Probe;
 
 pub(super) fn act(stage: &Stage, probe: &mut Probe) -> Drilled {
     // Shards stay, so that there is something that could be touched.

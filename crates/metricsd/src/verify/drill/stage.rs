@@ -13,9 +13,9 @@ use tempfile::TempDir;
 
 use super::{PATIENCE, below};
 use crate::verify::child::{Running, SessionPlan, own_program};
-use crate::verify::mode_b::http::Client;
-use crate::verify::mode_b::page::{Page, losses};
-use crate::verify::mode_b::record::{Probe, Stop};
+use crate::verify::http::Client;
+use crate::verify::page::{Page, losses};
+use crate::verify::record::{Probe, Stop};
 use program::sentence;
 
 /// What a session counts with every candle.

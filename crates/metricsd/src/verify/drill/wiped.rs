@@ -8,7 +8,7 @@ use metricsd_shard::ShardName;
 
 use super::stage::{Stage, nothing_lost, steps};
 use super::{Drilled, ensure};
-use crate::verify::mode_b::record::Probe;
+use crate::verify::record::Probe;
 
 /// Steps before the directory goes, and in the new files afterwards.
 const STEPS_MIN: f64 = 200.0;

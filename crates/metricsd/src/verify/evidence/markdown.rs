@@ -19,7 +19,7 @@ pub fn markdown(evidence: &Evidence) -> String {
     let verdict = evidence.result.word();
     push(
         &mut text,
-        format!("# Verification of metricsd Mode B: {verdict}\n"),
+        format!("# Verification of {}: {verdict}\n", evidence.subject.title),
     );
     subject(&mut text, evidence);
     summary(&mut text, &evidence.steps);
@@ -38,7 +38,6 @@ fn subject(text: &mut String, evidence: &Evidence) {
     let began = utc(evidence.started);
     let took = evidence.ended.duration_since(evidence.started);
     let ended = format!("{} ({:.1} s)", utc(evidence.ended), took.as_secs_f64());
-    let prometheus = subject.prometheus.as_deref().unwrap_or("not asked");
     let rows = [
         ("Command", code(&subject.command)),
         ("Run by", cell(&subject.user)),
@@ -48,13 +47,13 @@ fn subject(text: &mut String, evidence: &Evidence) {
         ("Host", cell(&subject.host)),
         ("Kernel", cell(&subject.kernel)),
         ("metricsd that verified", cell(subject.version)),
-        ("Page", code(&subject.url)),
-        ("Shard directory", cell(&subject.shard_directory)),
-        ("State directory", cell(&subject.state_directory)),
-        ("Prometheus", cell(prometheus)),
     ];
+    let verified = subject.verified.iter().map(|verified| {
+        let value = verified.value.as_deref().unwrap_or("not asked");
+        (verified.label, cell(value))
+    });
     push(text, "| What | |\n|---|---|");
-    for (what, is) in rows {
+    for (what, is) in rows.into_iter().chain(verified) {
         push(text, format!("| {what} | {is} |"));
     }
     push(text, "");

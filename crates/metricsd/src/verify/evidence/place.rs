@@ -42,11 +42,11 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes `DIR/mode-b-20260129T101500Z`, with a number behind it if that one exists.
+    /// Makes `DIR/NAME-20260129T101500Z`, with a number behind it if that one exists.
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn create(directory: &Path, now: Timestamp) -> Result<Folder, EvidenceError> {
+    pub fn create(directory: &Path, name: &str, now: Timestamp) -> Result<Folder, EvidenceError> {
         let failed = |path: &Path, source| EvidenceError::Folder {
             path: path.to_owned(),
             source,
@@ -58,11 +58,10 @@ impl Folder {
         let stamp = now.strftime("%Y%m%dT%H%M%SZ").to_string();
         let mut number = 1;
         loop {
-            let name = match number {
-                1 => format!("mode-b-{stamp}"),
-                _ => format!("mode-b-{stamp}-{number}"),
-            };
-            let path = directory.join(name);
+            let path = directory.join(match number {
+                1 => format!("{name}-{stamp}"),
+                _ => format!("{name}-{stamp}-{number}"),
+            });
             match fs::create_dir(&path) {
                 Ok(()) => return Ok(Folder { path }),
                 Err(err)

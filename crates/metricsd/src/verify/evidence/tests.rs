@@ -25,12 +25,21 @@ fn step(id: &str, outcome: Ended, answer: &str) -> Step {
 fn evidence(steps: Vec<Step>) -> Evidence {
     Evidence {
         subject: Subject {
+            title: "metricsd Mode B",
             command: redact(["metricsd", "verify", "mode-b"]),
             version: "1.2.3",
-            url: "http://127.0.0.1:9111/metrics".into(),
-            shard_directory: "/dev/shm/x (flag --multiproc-dir)".into(),
-            state_directory: "/var/lib/x (flag --state-dir)".into(),
-            prometheus: None,
+            verified: vec![
+                Verified {
+                    key: "url",
+                    label: "Page",
+                    value: Some("http://127.0.0.1:9111/metrics".into()),
+                },
+                Verified {
+                    key: "prometheus",
+                    label: "Prometheus",
+                    value: None,
+                },
+            ],
             host: "desk-7".into(),
             kernel: "Linux 6.1 x86_64".into(),
             user: "alice (uid 1000)".into(),
@@ -58,6 +67,8 @@ fn every_step_is_there_with_what_was_asked_answered_and_when() {
     for part in [
         "# Verification of metricsd Mode B: PASS",
         "| Host | desk-7 |",
+        "| Page | http://127.0.0.1:9111/metrics |",
+        "| Prometheus | not asked |",
         "alice (uid 1000)",
         "| Begun | 1970-01-01 00:00:00.000 UTC |",
         "1970-01-01 00:01:01.000 UTC (61.0 s)",
@@ -124,8 +135,8 @@ fn secrets_on_a_command_line_do_not_come_out() {
 #[test]
 fn a_second_report_of_the_same_second_gets_a_folder_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
-    let first = Folder::create(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
-    let second = Folder::create(folder.path(), Timestamp::UNIX_EPOCH).unwrap();
+    let first = Folder::create(folder.path(), "mode-b", Timestamp::UNIX_EPOCH).unwrap();
+    let second = Folder::create(folder.path(), "mode-b", Timestamp::UNIX_EPOCH).unwrap();
     assert_ne!(first.path(), second.path());
     let all = evidence(vec![step("verdict", Ended::Pass, "")]);
     write(&first, &all).unwrap();
@@ -133,6 +144,9 @@ fn a_second_report_of_the_same_second_gets_a_folder_of_its_own() {
     let object: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(object["result"], "pass");
     assert_eq!(object["host"], "desk-7");
+    assert_eq!(object["url"], "http://127.0.0.1:9111/metrics");
+    assert!(object["prometheus"].is_null());
+    assert!(object.as_object().unwrap().contains_key("prometheus"));
     assert_eq!(object["steps"][0]["duration_seconds"], 1.5);
     assert_eq!(
         std::fs::read(first.path().join("metrics-before.prom")).unwrap(),

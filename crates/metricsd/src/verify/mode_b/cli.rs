@@ -9,11 +9,10 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use ureq::http::Uri;
 
-use super::record::Retry;
 use crate::cli::parse_path;
-use crate::retention::{DURATION_ACCEPTED, parse_duration};
 use crate::settings::{Environment, MergeSettings, SettingsError, default_port};
-use crate::verify::cli::{OutputArgs, PlaceArgs};
+use crate::verify::cli::{PlaceArgs, ReportArgs, RetryArgs, duration, parse_base, parse_page};
+use crate::verify::record::Retry;
 use crate::verify::scrape::ScrapeUrl;
 
 /// The flags of `verify mode-b`.
@@ -59,24 +58,18 @@ pub struct ModeBArgs {
     /// How often Prometheus scrapes it.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub scrape_interval: Duration,
-    /// How often a check is tried again that races with a start.
-    #[arg(long, value_name = "COUNT", default_value_t = 20)]
-    pub retries: u32,
-    /// Time between two attempts.
-    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = duration)]
-    pub retry_interval: Duration,
-    /// File a report below this directory: Markdown, JSON and the raw answers, in a new folder named by the time.
-    #[arg(long, value_name = "DIR", value_parser = parse_path)]
-    pub evidence: Option<PathBuf>,
+    /// How often what races with a start is tried.
+    #[command(flatten)]
+    pub retry: RetryArgs,
     /// Fault drills with daemons, sessions and directories of their own, after the checks or instead of them.
     #[arg(long, value_name = "also|only", num_args = 0..=1, require_equals = true, default_missing_value = "also")]
     pub drill: Option<Drill>,
     /// One stage of a drill, inside its own namespaces.
     #[arg(long, value_name = "DIR", hide = true)]
     pub full_disk_stage: Option<PathBuf>,
-    /// How the report is written.
+    /// How the report is written, and where.
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub report: ReportArgs,
 }
 
 /// Whether drills come after the checks or instead of them.
@@ -129,41 +122,7 @@ impl ModeBArgs {
                 .to_owned(),
             port: uri.port_u16().unwrap_or(80),
             url,
-            retry: Retry {
-                count: self.retries,
-                interval: self.retry_interval,
-            },
+            retry: self.retry.retry(),
         })
     }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| format!("accepted is {DURATION_ACCEPTED}"))
-}
-
-fn parse_page(text: &str) -> Result<ScrapeUrl, String> {
-    without_password(text)?;
-    text.parse()
-}
-
-fn parse_base(text: &str) -> Result<String, String> {
-    without_password(text)?;
-    let accepted =
-        "accepted is http://HOST:PORT with or without a path, such as http://127.0.0.1:9090";
-    let uri: Uri = text.parse().map_err(|_| accepted)?;
-    let has_host = uri.host().is_some_and(|host| !host.is_empty());
-    if uri.scheme_str() != Some("http") || !has_host || uri.query().is_some() {
-        return Err(accepted.to_owned());
-    }
-    Ok(text.trim_end_matches('/').to_owned())
-}
-
-fn without_password(text: &str) -> Result<(), String> {
-    if text.contains('@') {
-        return Err(
-            "an address with a user in it; accepted is one without, since it stands in the report"
-                .to_owned(),
-        );
-    }
-    Ok(())
 }

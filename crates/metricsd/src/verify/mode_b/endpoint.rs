@@ -4,10 +4,10 @@
 
 use metricsd_exporter::CONTENT_TYPE_TEXT_0_0_4;
 
-use super::page::Page;
-use super::record::{Book, Probe, Retry};
 use super::{Wiring, ids};
 use crate::verify::evidence::{Ended, Finding};
+use crate::verify::page::Page;
+use crate::verify::record::{Book, Probe, Retry};
 
 /// What says which version serves.
 const BUILD_INFO: &str = "metricsd_build_info";

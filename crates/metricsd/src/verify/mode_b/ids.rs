@@ -1,5 +1,7 @@
 //! The identifiers of all checks: what scripts look for, the same in every release. `docs/verification.md` has a row for each.
 
+use crate::verify::verification::VERDICT;
+
 /// Variables and directories agree.
 pub(super) const ENVIRONMENT: &str = "environment";
 /// Who listens on the port.
@@ -38,9 +40,6 @@ pub(super) const PORT_OWNER_AT_END: &str = "port_owner_at_end";
 pub(super) const UP_STABLE: &str = "up_stable";
 /// Totals recomputed.
 pub(super) const TOTALS_PROVEN: &str = "totals_proven";
-/// All of it together.
-pub(super) const VERDICT: &str = "verdict";
-
 /// All checks of a running daemon, in their order.
 pub const CHECKS: [&str; 20] = [
     ENVIRONMENT,

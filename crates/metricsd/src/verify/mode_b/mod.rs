@@ -7,60 +7,32 @@
 
 pub mod cli;
 mod endpoint;
-pub mod http;
 mod ids;
-pub mod page;
 mod place;
 mod port;
-pub mod processes;
 mod prometheus;
-pub mod record;
 mod samples;
 mod session;
 mod shards;
-mod subject;
 mod totals;
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use jiff::Timestamp;
-use thiserror::Error;
 
-use crate::settings::{Environment, SettingsError};
-use crate::verify::child::ChildError;
-use crate::verify::drill;
-use crate::verify::evidence::{self, Ended, Evidence, EvidenceError, Finding, Folder};
+use super::evidence::{Ended, Verified};
+use super::http::Client;
+use super::page::Page;
+use super::processes::Seen;
+use super::record::{Book, Retry, Stop};
+use super::verification::{Plan, VerificationError, conduct};
+use super::{drill, subject};
+use crate::settings::Environment;
 
 use cli::{Drill, ModeBArgs, ModeBSettings};
-use http::Client;
-use page::Page;
-use processes::Seen;
-use record::{Book, Retry, Stop};
 use session::RunningSession;
 
 pub use ids::{CHECKS, DRILLS};
-
-/// Nothing could be verified.
-#[derive(Debug, Error)]
-pub enum ModeBError {
-    /// Settings that cannot be used. The exit code is 2.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// The report cannot be filed. The exit code is 1.
-    #[error(transparent)]
-    Evidence(#[from] EvidenceError),
-    /// A drill's inner stage could not do its part. The exit code is 1.
-    #[error(transparent)]
-    Stage(#[from] ChildError),
-    /// Signals cannot be caught, or the result cannot be written. The exit code is 1.
-    #[error("cannot {what}")]
-    System {
-        /// What could not be done.
-        what: &'static str,
-        /// The system's error.
-        source: io::Error,
-    },
-}
 
 /// Verifies, tells `out` line by line or as one object at the end, and files the report.
 ///
@@ -70,104 +42,48 @@ pub fn run(
     args: &ModeBArgs,
     env: &Environment<'_>,
     out: &mut dyn Write,
-) -> Result<Ended, ModeBError> {
-    let failed = |what| move |source| ModeBError::System { what, source };
-    let stop = Stop::on_signals().map_err(failed("catch signals"))?;
+) -> Result<Ended, VerificationError> {
     if let Some(scratch) = &args.full_disk_stage {
+        let stop = Stop::on_signals().map_err(VerificationError::signals)?;
         return Ok(drill::full_disk::stage(scratch, args, &stop, out)?);
     }
     let settings = args.resolve(env)?;
-    let started = Timestamp::now();
-    let folder = match &args.evidence {
-        Some(directory) => Some(Folder::create(directory, started)?),
-        None => None,
+    let plan = Plan {
+        name: "mode-b",
+        subject: subject::describe("metricsd Mode B", verified(args, &settings)),
+        report: &args.report,
     };
-    let lines: Option<&mut dyn Write> = if args.output.json {
-        None
-    } else {
-        Some(&mut *out)
-    };
-    let mut book = Book::new(lines, stop);
-    if args.drill != Some(Drill::Only) {
-        Wiring::new(args, &settings, env).verify(&mut book);
-    }
-    if args.drill.is_some() {
-        drill::run(args, env, &mut book);
-    }
-    verdict(&mut book);
-    let (steps, raw) = book.into_parts();
-    let evidence = Evidence {
-        subject: subject::describe(args, &settings),
-        started,
-        ended: Timestamp::now(),
-        result: evidence::result(&steps),
-        steps,
-        evidence: folder
-            .as_ref()
-            .map(|folder| folder.path().display().to_string()),
-        raw,
-    };
-    if let Some(folder) = &folder {
-        evidence::write(folder, &evidence)?;
-    }
-    tell(&evidence, args.output.json, out).map_err(failed("write the result"))?;
-    Ok(evidence.result)
+    conduct(plan, out, |book| {
+        if args.drill != Some(Drill::Only) {
+            Wiring::new(args, &settings, env).verify(book);
+        }
+        if args.drill.is_some() {
+            drill::run(args, env, book);
+        }
+    })
 }
 
-/// The last lines, or the whole as one object. A reader that left is no error.
-fn tell(evidence: &Evidence, is_json: bool, out: &mut dyn Write) -> io::Result<()> {
-    let written = if is_json {
-        serde_json::to_string_pretty(evidence)
-            .map_err(io::Error::from)
-            .and_then(|text| writeln!(out, "{}", program::terminal::printable_json(&text)))
-    } else {
-        let report = evidence.evidence.iter();
-        report
-            .map(|folder| format!("EVIDENCE|{folder}/report.md"))
-            .chain([format!("RESULT={}", evidence.result.word())])
-            .try_for_each(|line| writeln!(out, "{line}"))
-    };
-    match written.and_then(|()| out.flush()) {
-        Err(err) if err.kind() != io::ErrorKind::BrokenPipe => Err(err),
-        _ => Ok(()),
-    }
-}
-
-fn verdict(book: &mut Book<'_>) {
-    let of = |ended| {
-        let steps = book.steps().iter().filter(|step| step.outcome == ended);
-        steps.map(|step| step.id.as_str()).collect::<Vec<_>>()
-    };
-    let (passed, failed, skipped) = (of(Ended::Pass), of(Ended::Fail), of(Ended::Skip));
-    let mut text = format!("{} passed, {} failed", passed.len(), failed.len());
-    if !failed.is_empty() {
-        text.push_str(&format!(" ({})", failed.join(", ")));
-    }
-    if !skipped.is_empty() {
-        text.push_str(&format!("; not checked: {}", skipped.join(", ")));
-    }
-    let interrupted = book.stop().is_asked();
-    let finding = if interrupted || evidence::result(book.steps()) == Ended::Fail {
-        let reason = if interrupted { "interrupted; " } else { "" };
-        Finding::fail(
-            format!("{reason}{text}"),
-            "do what the failed checks say, then verify again",
-        )
-    } else {
-        Finding::pass(text)
-    };
-    let now = Timestamp::now();
-    book.push(evidence::Step {
-        id: ids::VERDICT.into(),
-        title: "All of it together".into(),
-        outcome: finding.ended,
-        text: finding.text,
-        next: finding.next,
-        attempts: 1,
-        started: now,
-        duration: std::time::Duration::ZERO,
-        exchanges: Vec::new(),
-    });
+fn verified(args: &ModeBArgs, settings: &ModeBSettings) -> Vec<Verified> {
+    let merge = &settings.merge;
+    let shards = merge.directory.path.display();
+    let state = merge.state.path.display();
+    let rows = [
+        ("url", "Page", Some(settings.url.to_string())),
+        (
+            "shard_directory",
+            "Shard directory",
+            Some(format!("{shards} (named by {})", merge.directory.source)),
+        ),
+        (
+            "state_directory",
+            "State directory",
+            Some(format!("{state} (named by {})", merge.state.source)),
+        ),
+        ("prometheus", "Prometheus", args.prometheus.clone()),
+    ];
+    let each = rows.into_iter();
+    each.map(|(key, label, value)| Verified { key, label, value })
+        .collect()
 }
 
 /// The checks of a daemon that runs, and what they learn on the way.

@@ -10,7 +10,7 @@ use program::live_trading::{SWITCHES, TOKEN, is_off};
 
 use super::{Wiring, ids};
 use crate::verify::evidence::Finding;
-use crate::verify::mode_b::record::{Book, Probe};
+use crate::verify::record::{Book, Probe};
 
 const MODE_VARIABLE: &str = "PEAKTRADE_METRICS_MODE";
 

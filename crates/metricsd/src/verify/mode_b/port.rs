@@ -2,14 +2,14 @@
 //!
 //! Invariant: who owns a socket is what procfs says, not who answers on it.
 
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::os::unix::fs::MetadataExt;
 
-use super::processes::{PortLook, Seen, listeners_on, listening_addresses, look_into, writers_of};
-use super::record::{Book, Probe};
 use super::{Wiring, ids};
 use crate::lock_holder::{LockHolder, find_holder};
 use crate::verify::evidence::Finding;
+use crate::verify::port_owner::{Port, joined, lines};
+use crate::verify::processes::{Seen, listening_addresses, look_into, writers_of};
+use crate::verify::record::{Book, Probe};
 
 /// The file name of the daemon's program.
 const PROGRAM: &str = "metricsd";
@@ -98,54 +98,14 @@ impl Wiring<'_> {
 
     /// The one process that listens on the port of the page.
     fn only_owner(&self, probe: &mut Probe) -> Result<Seen, Finding> {
-        let (host, port) = (&self.settings.host, self.settings.port);
-        let Some(address) = address_of(host, port) else {
-            return Err(Finding::fail(
-                format!("{host} is no address of a host that is known here"),
-                "name the daemon's own address with --url",
-            ));
+        let port = Port {
+            host: &self.settings.host,
+            number: self.settings.port,
+            program: PROGRAM,
+            start: "`metricsd serve`",
+            flag: "--url",
         };
-        let mut look = Err(std::io::Error::other("not looked"));
-        let asked = format!("ss -ltnp 'sport = :{port}' # on {address}");
-        probe.ask(asked, || {
-            look = listeners_on(address, port);
-            match &look {
-                Ok(look) => shown(look),
-                Err(err) => err.to_string(),
-            }
-        });
-        let look = look.map_err(|err| {
-            Finding::fail(
-                format!("procfs cannot be read: {err}"),
-                "mount /proc, and run it on the daemon's host",
-            )
-        })?;
-        let mut owners: Vec<Seen> = look.owners.into_iter().collect();
-        match (owners.pop(), owners.is_empty(), look.hidden_uids.is_empty()) {
-            (Some(only), true, true) => Ok(only),
-            (Some(last), _, true) => {
-                owners.push(last);
-                Err(Finding::fail(
-                    format!(
-                        "{} processes listen on port {port}: {}",
-                        owners.len(),
-                        joined(&owners)
-                    ),
-                    "stop all of them but metricsd",
-                ))
-            }
-            (_, _, false) => Err(Finding::fail(
-                format!(
-                    "port {port} is owned by a process of user id {:?} that may not be looked at",
-                    look.hidden_uids
-                ),
-                "run it as the daemon's user or as root",
-            )),
-            (None, _, true) => Err(Finding::fail(
-                format!("nobody listens on port {port} of {host}"),
-                "start `metricsd serve` on this host, or name its address with --url",
-            )),
-        }
+        port.only_owner(probe)
     }
 
     fn judge_owner(&self, owner: &Seen, probe: &mut Probe) -> Finding {
@@ -220,45 +180,4 @@ fn listening(session: &Seen, probe: &mut Probe) -> Option<String> {
         }
     });
     found
-}
-
-fn address_of(host: &str, port: u16) -> Option<IpAddr> {
-    let named = || (host, port).to_socket_addrs().ok()?.next();
-    match host {
-        "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
-        _ => host
-            .parse()
-            .ok()
-            .or_else(|| named().map(|found| found.ip())),
-    }
-}
-
-fn shown(look: &PortLook) -> String {
-    let owners: Vec<Seen> = look.owners.iter().cloned().collect();
-    let hidden = look
-        .hidden_uids
-        .iter()
-        .map(|uid| format!("\na hidden process of user id {uid}"));
-    format!(
-        "{} listening sockets\n{}{}",
-        look.sockets,
-        lines(&owners),
-        hidden.collect::<String>()
-    )
-}
-
-fn lines(processes: &[Seen]) -> String {
-    let lines = processes.iter().map(|seen| {
-        format!(
-            "{seen}, program {}, started at tick {}",
-            seen.program.display(),
-            seen.start_ticks
-        )
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-fn joined(processes: &[Seen]) -> String {
-    let each: Vec<String> = processes.iter().map(ToString::to_string).collect();
-    each.join(", ")
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::record::{Book, Probe, Retry};
 use super::{Wiring, ids};
 use crate::verify::evidence::Finding;
+use crate::verify::record::{Book, Probe, Retry};
 
 /// Scrapes after the session's end that are waited for.
 const SCRAPES_AFTER_END: usize = 2;

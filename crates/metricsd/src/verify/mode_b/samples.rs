@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::page::{Page, defects, losses};
-use super::record::{Book, Probe, Retry};
 use super::{Wiring, ids};
 use crate::verify::evidence::Finding;
+use crate::verify::page::{Page, defects, losses};
+use crate::verify::record::{Book, Probe, Retry};
 
 /// The strategy and risk families and their types.
 const FAMILIES: [(&str, &str); 6] = [

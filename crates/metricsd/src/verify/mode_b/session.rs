@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use procfs::process::Process;
 use tempfile::TempDir;
 
-use super::processes::{Seen, look_into, writers_of};
-use super::record::{Book, Probe};
 use super::{Wiring, ids};
 use crate::verify::child::{Running, SESSION_CONFIG, SessionPlan, session_program, steps_in};
 use crate::verify::evidence::{Ended, Finding};
+use crate::verify::processes::{Seen, look_into, writers_of};
+use crate::verify::record::{Book, Probe};
 use program::sentence;
 
 /// What a session may take longer than its time: it loads, and machines are busy.

@@ -2,10 +2,10 @@
 //!
 //! Invariant: the daemon's word alone is not enough, and neither is a file: a dead session's shard lies there like a live one's.
 
-use super::processes::{DirectoryLook, look_into, writers_of};
-use super::record::{Book, Probe};
 use super::{Wiring, ids};
 use crate::verify::evidence::Finding;
+use crate::verify::processes::{DirectoryLook, look_into, writers_of};
+use crate::verify::record::{Book, Probe};
 
 const SHARDS: &str = "metricsd_shards";
 const SESSIONS: &str = "metricsd_sessions";

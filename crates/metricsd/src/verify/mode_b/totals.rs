@@ -1,9 +1,9 @@
 //! The last check: what is served is what shards, archive and journal come to.
 
-use super::record::Book;
 use super::{Wiring, ids};
 use crate::report::{Outcome, has_passed};
 use crate::verify::evidence::Finding;
+use crate::verify::record::Book;
 use crate::verify::totals::prove;
 
 impl Wiring<'_> {

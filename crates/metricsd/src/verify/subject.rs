@@ -7,32 +7,20 @@ use std::fs;
 use rustix::process::getuid;
 use rustix::system::uname;
 
-use super::cli::{ModeBArgs, ModeBSettings};
-use crate::verify::evidence::{Subject, redact};
+use crate::verify::evidence::{Subject, Verified, redact};
 
-/// Who verifies what, and where.
-pub(super) fn describe(args: &ModeBArgs, settings: &ModeBSettings) -> Subject {
+/// Who verifies what, and where. `title` names it at the head of the report.
+pub fn describe(title: &'static str, verified: Vec<Verified>) -> Subject {
     let words: Vec<String> = std::env::args_os()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     let system = uname();
     let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
-    let merge = &settings.merge;
     Subject {
+        title,
         command: redact(words.iter().map(String::as_str)),
         version: env!("CARGO_PKG_VERSION"),
-        url: settings.url.to_string(),
-        shard_directory: format!(
-            "{} (named by {})",
-            merge.directory.path.display(),
-            merge.directory.source
-        ),
-        state_directory: format!(
-            "{} (named by {})",
-            merge.state.path.display(),
-            merge.state.source
-        ),
-        prometheus: args.prometheus.clone(),
+        verified,
         host: text(system.nodename()),
         kernel: format!(
             "{} {} {}",
