@@ -47,7 +47,14 @@ pub use liveness::{
 };
 pub use map::lease::{ignore_sigio, ignore_sigxfsz};
 #[cfg(loom)]
-pub use map::{cell::Cell, guard::Watch, slot::CellSlot};
+pub use map::{
+    cell::Cell,
+    guard::Watch,
+    lane::Lane,
+    moves::Moves,
+    pointer::{Added, CellPointer},
+    slot::CellSlot,
+};
 pub use name::{
     FileKind, GaugeMode, Instance, NameError, ShardName, WriterId, WriterIdError,
     original_of_retiring, retiring_file_name,

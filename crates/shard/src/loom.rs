@@ -1,11 +1,14 @@
 //! The atomics of cells and slots: the standard library's, or loom's when the model checker runs (`--cfg loom`), so that what is
 //! model-checked is what is shipped.
+//!
+//! One pair of fences is not the same in both: a lane's owner pays for no fence, because whoever moves its cells has the kernel run one on
+//! every core ([`fence_all_threads`](crate::map::process::fence_all_threads)). In the model both sides run a fence of their own.
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
 
 #[cfg(loom)]
-pub(crate) use ::loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+pub(crate) use ::loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
 
 /// Attempts at a lock that is held for a few instructions, after which its holder is taken to be off its core.
 #[cfg(not(loom))]
@@ -25,4 +28,16 @@ pub(crate) fn wait_a_moment(attempt: u32) {
 #[cfg(loom)]
 pub(crate) fn wait_a_moment(_attempt: u32) {
     ::loom::thread::yield_now();
+}
+
+/// A lane's owner's half of the pair: holds the compiler back, and the processor not at all.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) fn fence_of_owner() {
+    std::sync::atomic::compiler_fence(Ordering::SeqCst);
+}
+
+#[cfg(loom)]
+pub(crate) fn fence_of_owner() {
+    fence(Ordering::SeqCst);
 }

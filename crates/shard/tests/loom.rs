@@ -1,12 +1,12 @@
-//! Every interleaving of the hot path with itself, with the move of a value out of memory into a shard, and with the loss of the page
+//! Every interleaving of the hot path with itself, with the move of a value out of memory into a shard, with the hand-over of a lane, and with the loss of the page
 //! that it stores into, checked by loom on the types that are shipped. Run with
 //! `RUSTFLAGS="--cfg loom" cargo test -p metricsd-shard --release --test loom`; without that flag the file is empty.
 #![cfg(loom)]
 
-use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicUsize, Ordering, fence};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
-use metricsd_shard::{Cell, CellSlot, Watch};
+use metricsd_shard::{Added, Cell, CellPointer, CellSlot, Lane, Moves, Watch};
 
 /// A slot and the writers' lock: what a series' call has in hand.
 struct Entry {
@@ -312,5 +312,269 @@ fn a_copy_of_what_is_left_never_covers_what_was_lost() {
         });
         assert!(fault.join().unwrap());
         assert_eq!(halves[1].load(Ordering::Relaxed), 2);
+    });
+}
+
+/// One series of which a lane has an entry and everybody has another, and what its owner, a thread without a lane, the mover and a reader
+/// do with it.
+struct Laned {
+    lane: Lane,
+    pointer: CellPointer,
+    /// The lane's cell in memory.
+    memory: &'static Cell,
+    everybody: &'static Cell,
+    moves: Moves,
+    writers: Mutex<()>,
+}
+
+impl Laned {
+    fn in_memory(value: f64) -> Arc<Laned> {
+        let laned = Laned {
+            lane: Lane::new(),
+            pointer: CellPointer::empty(),
+            memory: cell(value, 0.0),
+            everybody: cell(0.0, 0.0),
+            moves: Moves::new(),
+            writers: Mutex::new(()),
+        };
+        laned.pointer.point_to(laned.memory);
+        Arc::new(laned)
+    }
+
+    /// As `Series::add` in the thread that has the lane.
+    fn add(&self, v: f64) {
+        if self.pointer.add(v) == Added::Late {
+            let _writers = self.writers.lock().unwrap();
+            let late = self.take_late();
+            assert_eq!(self.pointer.add(late), Added::Here, "moved under the lock");
+        }
+    }
+
+    /// As a pass that moves a value into a shard: what comes late goes to the entry of everybody.
+    fn move_to(&self, to: &'static Cell) {
+        let _writers = self.writers.lock().unwrap();
+        self.moves.make(|| {
+            self.pointer.move_on(self.memory, to);
+            fence(Ordering::SeqCst);
+            let late = self.take_late();
+            if late != 0.0 {
+                assert!(self.everybody.add(late));
+            }
+        });
+    }
+
+    /// As a pass that finds the shard deleted: what is in it stays there.
+    fn lose_shard(&self) {
+        let _writers = self.writers.lock().unwrap();
+        self.moves.make(|| self.pointer.point_to(self.memory));
+    }
+
+    fn take_late(&self) -> f64 {
+        if std::ptr::eq(self.pointer.cell().unwrap(), self.memory) {
+            return 0.0;
+        }
+        self.memory.carry()
+    }
+
+    /// As `Series::get`; none where it would try again.
+    fn get(&self) -> Option<f64> {
+        self.moves
+            .between(|| self.everybody.value().unwrap() + self.pointer.cell().unwrap().uncarried())
+    }
+}
+
+#[test]
+fn what_a_lanes_owner_adds_beside_a_move_is_carried_over_once() {
+    loom::model(|| {
+        let laned = Laned::in_memory(100.0);
+        let owner = {
+            let laned = Arc::clone(&laned);
+            thread::spawn(move || {
+                laned.add(1.0);
+                laned.add(2.0);
+            })
+        };
+        let shard = cell(100.0, 0.0);
+        laned.move_to(shard);
+        owner.join().unwrap();
+        let in_files = shard.value().unwrap() + laned.everybody.value().unwrap();
+        assert_eq!(in_files, 103.0);
+        assert_eq!(laned.memory.uncarried(), 0.0, "nothing stays behind");
+    });
+}
+
+#[test]
+fn a_call_that_returned_beside_a_move_is_in_the_files() {
+    loom::model(|| {
+        let laned = Laned::in_memory(100.0);
+        let shard = cell(100.0, 0.0);
+        let mover = {
+            let laned = Arc::clone(&laned);
+            thread::spawn(move || laned.move_to(shard))
+        };
+        laned.add(1.0);
+        let has_returned = {
+            let _writers = laned.writers.lock().unwrap();
+            std::ptr::eq(laned.pointer.cell().unwrap(), shard)
+        };
+        if has_returned {
+            let in_files = shard.value().unwrap() + laned.everybody.value().unwrap();
+            assert_eq!(in_files, 101.0);
+        }
+        mover.join().unwrap();
+    });
+}
+
+#[test]
+fn a_lane_whose_shard_is_deleted_between_two_moves_counts_each_addition_once() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(4);
+    model.check(|| {
+        let laned = Laned::in_memory(100.0);
+        let owner = {
+            let laned = Arc::clone(&laned);
+            thread::spawn(move || {
+                laned.add(1.0);
+                laned.add(2.0);
+            })
+        };
+        let (first, second) = (cell(100.0, 0.0), cell(0.0, 0.0));
+        laned.move_to(first);
+        laned.lose_shard();
+        laned.move_to(second);
+        owner.join().unwrap();
+        let cells = [first, second, laned.everybody];
+        let sum: f64 = cells.map(|cell| cell.value().unwrap()).iter().sum();
+        assert_eq!(sum, 103.0);
+        assert_eq!(laned.memory.uncarried(), 0.0);
+    });
+}
+
+#[test]
+fn who_takes_a_lane_goes_on_where_its_owner_before_stopped() {
+    loom::model(|| {
+        let laned = Laned::in_memory(0.0);
+        assert!(laned.lane.take());
+        let ending = {
+            let laned = Arc::clone(&laned);
+            thread::spawn(move || {
+                laned.add(1.0);
+                laned.lane.give_back();
+            })
+        };
+        let starting = {
+            let laned = Arc::clone(&laned);
+            thread::spawn(move || {
+                let has_lane = laned.lane.take();
+                if has_lane {
+                    laned.add(2.0);
+                } else {
+                    assert!(laned.everybody.add(2.0));
+                }
+                assert!(!laned.lane.take(), "a lane has one owner");
+            })
+        };
+        ending.join().unwrap();
+        starting.join().unwrap();
+        let sum = laned.memory.value().unwrap() + laned.everybody.value().unwrap();
+        assert_eq!(sum, 3.0);
+    });
+}
+
+#[test]
+fn a_lane_that_changes_hands_beside_a_move_loses_nothing() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let laned = Laned::in_memory(100.0);
+        assert!(laned.lane.take());
+        let ending = {
+            let laned = Arc::clone(&laned);
+            thread::spawn(move || {
+                laned.add(1.0);
+                laned.lane.give_back();
+            })
+        };
+        let starting = {
+            let laned = Arc::clone(&laned);
+            thread::spawn(move || {
+                if laned.lane.take() {
+                    laned.add(2.0);
+                } else {
+                    assert!(laned.everybody.add(2.0));
+                }
+            })
+        };
+        let shard = cell(100.0, 0.0);
+        laned.move_to(shard);
+        ending.join().unwrap();
+        starting.join().unwrap();
+        let in_files = shard.value().unwrap() + laned.everybody.value().unwrap();
+        assert_eq!(in_files, 103.0);
+    });
+}
+
+#[test]
+fn who_has_no_lane_adds_beside_what_comes_late() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(4);
+    model.check(|| {
+        let laned = Laned::in_memory(100.0);
+        let owner = {
+            let laned = Arc::clone(&laned);
+            thread::spawn(move || laned.add(1.0))
+        };
+        let without_lane = {
+            let laned = Arc::clone(&laned);
+            thread::spawn(move || assert!(laned.everybody.add(2.0)))
+        };
+        let shard = cell(100.0, 0.0);
+        laned.move_to(shard);
+        owner.join().unwrap();
+        without_lane.join().unwrap();
+        let in_files = shard.value().unwrap() + laned.everybody.value().unwrap();
+        assert_eq!(in_files, 103.0);
+    });
+}
+
+#[test]
+fn a_sum_that_is_read_beside_a_move_has_every_call_that_returned() {
+    loom::model(|| {
+        let laned = Laned::in_memory(100.0);
+        let mover = {
+            let laned = Arc::clone(&laned);
+            thread::spawn(move || laned.move_to(cell(100.0, 0.0)))
+        };
+        laned.add(1.0);
+        if let Some(sum) = laned.get() {
+            assert_eq!(sum, 101.0);
+        }
+        mover.join().unwrap();
+        assert_eq!(laned.get(), Some(101.0));
+    });
+}
+
+#[test]
+fn a_sum_that_another_thread_reads_beside_a_move_never_goes_back() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let laned = Laned::in_memory(100.0);
+        let owner = {
+            let laned = Arc::clone(&laned);
+            thread::spawn(move || laned.add(1.0))
+        };
+        let mover = {
+            let laned = Arc::clone(&laned);
+            thread::spawn(move || laned.move_to(cell(100.0, 0.0)))
+        };
+        let sums: Vec<f64> = (0..2).filter_map(|_| laned.get()).collect();
+        assert!(sums.is_sorted(), "{sums:?}");
+        assert!(
+            sums.iter().all(|sum| (100.0..=101.0).contains(sum)),
+            "{sums:?}"
+        );
+        owner.join().unwrap();
+        mover.join().unwrap();
     });
 }

@@ -88,14 +88,27 @@ fn shard_of(dir: &Path, kind: FileKind) -> PathBuf {
     path
 }
 
-/// The values that a reader finds in these bytes, whatever is wrong with the rest.
+/// The values that a reader finds in these bytes, whatever is wrong with the rest; of a key that stands there for several threads the sum.
 fn values(bytes: &[u8]) -> BTreeMap<String, f64> {
-    let entries = parse_from(bytes, HEADER_LEN_BYTES).entries;
-    let value = |entry: &metricsd_shard::Entry<'_>| {
-        let key = Key::parse(entry.key).ok()?;
-        Some((key.sample, read_value(bytes, entry.value_offset).0))
-    };
-    entries.iter().filter_map(value).collect()
+    let mut sums = BTreeMap::new();
+    for entry in parse_from(bytes, HEADER_LEN_BYTES).entries {
+        if let Ok(key) = Key::parse(entry.key) {
+            *sums.entry(key.sample).or_default() += read_value(bytes, entry.value_offset).0;
+        }
+    }
+    sums
+}
+
+/// How many entries each sample has in these bytes, and where the last of them ends.
+fn places(bytes: &[u8]) -> BTreeMap<String, (usize, u64)> {
+    let mut places = BTreeMap::<String, (usize, u64)>::new();
+    for entry in parse_from(bytes, HEADER_LEN_BYTES).entries {
+        let place = places
+            .entry(Key::parse(entry.key).unwrap().sample)
+            .or_default();
+        *place = (place.0 + 1, entry.value_offset as u64 + 16);
+    }
+    places
 }
 
 /// The same of all shards of this kind but `except`, added up.
@@ -145,7 +158,20 @@ fn check(kind: FileKind, harm: Harm) {
 
     writer.tell(&format!("stormall x {THREADS}"));
     wait_for("counts", || (writer.number("rounds") > 50.0).then_some(()));
-    harm.happen(&path);
+    // Each thread has its own entry of what adds up.
+    let count = if matches!(kind, FileKind::Gauge(_)) {
+        1
+    } else {
+        THREADS
+    };
+    let places = wait_for("all threads", || {
+        let places = places(&fs::read(&path).unwrap());
+        places
+            .values()
+            .all(|place| place.0 == count)
+            .then_some(places)
+    });
+    let cut = harm.happen(&path);
     // Rounds that had begun by then, at most.
     let begun_at_cut = writer.number("rounds") + THREADS as f64;
     let new_id = wait_for("a new shard", || {
@@ -186,7 +212,7 @@ fn check(kind: FileKind, harm: Harm) {
             total >= after_notice,
             "less than after the notice, {after_notice}: {what}"
         );
-        let is_whole = left.is_some_and(|value| *value > begun_at_cut / 2.0);
+        let is_whole = places[sample].1 <= cut;
         if is_whole && !matches!(harm, Harm::CutByAndGrown(_)) {
             assert_eq!(
                 total, added,

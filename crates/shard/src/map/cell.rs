@@ -4,6 +4,10 @@
 //! shard included. A cell in memory that has been moved is *sealed*: it refuses every later call, whose caller then finds the new
 //! cell. Only memory cells are sealed (those of a deleted shard once its mapping is private); no file ever holds the seal. No unsafe
 //! code, no I/O, no clock.
+//!
+//! A cell of a *lane* is stored into by one thread at a time, its owner's, with plain loads and stores ([`Cell::add_alone`]), and is never
+//! sealed. While it is in memory it only goes on: what was carried over out of it into a shard stands in its second word, and what it
+//! has beyond that is not in any shard yet ([`Cell::uncarried`]). In a shard that word is the timestamp 0.
 
 use crate::loom::{AtomicU64, Ordering};
 
@@ -44,6 +48,37 @@ impl Cell {
     pub fn add(&self, v: f64) -> bool {
         let v = Self::canonical(v);
         self.replace(|bits| (f64::from_bits(bits) + v).to_bits())
+    }
+
+    /// Adds `v` to a cell that no other thread stores into: load, add, store.
+    #[inline]
+    pub fn add_alone(&self, v: f64) {
+        // Relaxed: as in `replace`. Who takes over a lane sees the last store of the owner before by the lane's hand-over.
+        let value = f64::from_bits(self.value.load(Ordering::Relaxed)) + v;
+        self.value.store(value.to_bits(), Ordering::Relaxed);
+    }
+
+    /// What a lane's cell has beyond what was carried over out of it.
+    pub fn uncarried(&self) -> f64 {
+        self.beyond_carried(self.value.load(Ordering::Relaxed))
+    }
+
+    /// Carries over what a lane's memory cell has beyond what was carried over before: it is the caller's to put elsewhere, once. The
+    /// caller holds the writers' lock; the owner may add at the same time, and what he adds is uncarried.
+    pub fn carry(&self) -> f64 {
+        let bits = self.value.load(Ordering::Relaxed);
+        let amount = self.beyond_carried(bits);
+        self.timestamp.store(bits, Ordering::Relaxed);
+        amount
+    }
+
+    fn beyond_carried(&self, bits: u64) -> f64 {
+        let carried = self.timestamp.load(Ordering::Relaxed);
+        if bits == carried {
+            // Infinite or no number, too.
+            return 0.0;
+        }
+        Self::canonical(f64::from_bits(bits) - f64::from_bits(carried))
     }
 
     /// Stores `v`; false if the cell is sealed and nothing was stored.

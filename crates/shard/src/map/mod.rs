@@ -6,7 +6,13 @@
 pub(crate) mod cell;
 #[allow(unreachable_pub, reason = "reachable when loom checks the types")]
 pub(crate) mod guard;
+#[allow(unreachable_pub, reason = "reachable when loom checks the types")]
+pub(crate) mod lane;
 pub(crate) mod lease;
+#[allow(unreachable_pub, reason = "reachable when loom checks the types")]
+pub(crate) mod moves;
+#[allow(unreachable_pub, reason = "reachable when loom checks the types")]
+pub(crate) mod pointer;
 #[cfg(not(loom))]
 pub(crate) mod process;
 #[cfg(not(loom))]

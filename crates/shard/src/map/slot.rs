@@ -1,17 +1,16 @@
-//! Where an entry's value is at the moment: a pointer to its cell, empty until the first touch and again after a fork.
+//! Where the value of an entry that any thread may store into is at the moment: a pointer to its cell, empty until the first touch
+//! and again after a fork.
 //!
-//! Invariant: the pointer is null or was made from a `&'static Cell`. Pointers change only under the writer's process-wide lock
-//! (or in a fork's child, which has one thread).
-
-use std::ptr;
+//! Invariant: the pointer changes only under the writer's process-wide lock (or in a fork's child, which has one thread).
 
 use super::cell::Cell;
-use crate::loom::{AtomicBool, AtomicPtr, Ordering, wait_a_moment};
+use super::pointer::CellPointer;
+use crate::loom::{AtomicBool, Ordering, wait_a_moment};
 
 /// The current cell of one entry.
 #[derive(Debug)]
 pub struct CellSlot {
-    cell: AtomicPtr<Cell>,
+    cell: CellPointer,
     /// Held while a value and its timestamp are stored as a pair. Not a std mutex: a fork's child must be able to open it.
     pair_locked: AtomicBool,
 }
@@ -20,7 +19,7 @@ impl CellSlot {
     /// A slot without a cell.
     pub fn empty() -> CellSlot {
         CellSlot {
-            cell: AtomicPtr::new(ptr::null_mut()),
+            cell: CellPointer::empty(),
             pair_locked: AtomicBool::new(false),
         }
     }
@@ -28,18 +27,12 @@ impl CellSlot {
     /// The current cell, if there is one.
     #[inline]
     pub fn cell(&self) -> Option<&'static Cell> {
-        // Acquire: pairs with the Release in `point_to`, so that the cell's first value is seen with the pointer.
-        let cell = self.cell.load(Ordering::Acquire);
-        // SAFETY: null gives none. Otherwise it was made from a `&'static Cell` (`point_to` takes nothing else), so it is
-        // aligned, points to a cell that lives for ever, and every access to a cell is atomic.
-        unsafe { cell.as_ref() }
+        self.cell.cell()
     }
 
     /// Makes `cell` the current one. What the last one held stays in it.
     pub fn point_to(&self, cell: &'static Cell) {
-        // Release: pairs with the Acquire in `cell`. The cast to `*mut` only suits AtomicPtr; nobody writes through it.
-        self.cell
-            .store(ptr::from_ref(cell).cast_mut(), Ordering::Release);
+        self.cell.point_to(cell);
     }
 
     /// Makes the memory cell `cell`, new or sealed, the current one with this value. What the last one held stays in it.
@@ -77,13 +70,12 @@ impl CellSlot {
     /// Leaves the entry without a cell until its next touch: what it held is lost.
     pub fn forget(&self) {
         let _pair = self.lock_pair();
-        // Release: pairs with the Acquire in `cell`.
-        self.cell.store(ptr::null_mut(), Ordering::Release);
+        self.cell.clear();
     }
 
     /// Forgets the cell. In a fork's child only: whoever held the lock on the pair does not exist there.
     pub fn forget_in_child(&self) {
-        self.cell.store(ptr::null_mut(), Ordering::Relaxed);
+        self.cell.clear();
         self.open_pair_in_child();
     }
 

@@ -8,6 +8,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::sync::{MutexGuard, OnceLock};
 
+use super::lanes;
 use super::touch::{Writers, lock};
 use crate::map::process::at_fork;
 
@@ -43,6 +44,7 @@ extern "C" fn after_in_child() {
     for writer in &mut writers.list {
         writer.leave_to_parent();
     }
+    lanes::leave_to_parent();
     writers.thread_runs = false;
     writers.log_thread_runs = false;
     // They are the parent's to tell. Forgotten and not dropped, which would call the allocator.

@@ -4,8 +4,11 @@
 //! moves into a shard, exactly, as soon as that works. Touches its own files only, never another process's.
 //!
 //! - [`series`]: the hot path.
+//! - [`lanes`]: which cells a thread has for itself.
+//! - [`slots`]: what leads from a series to everything else.
 //! - [`touch`]: everything else a call can lead to, under one process-wide lock.
-//! - [`state`]: a writer's entries and where each value is.
+//! - [`state`]: a writer's items, the entries of each, and who stores into them.
+//! - [`entry`]: one entry, and where its value is.
 //! - [`shards`]: directory, files and sidecar of a writer; what is wrong with them.
 //! - [`mod@file`]: one shard.
 //! - [`remains`]: what is left of one that somebody else cut short.
@@ -14,13 +17,16 @@
 //! - [`fork`]: what a forked child must not share.
 
 mod descriptor;
+mod entry;
 mod file;
 mod fork;
+mod lanes;
 mod log;
 mod recovery;
 mod remains;
 mod series;
 mod shards;
+mod slots;
 mod state;
 mod touch;
 mod trouble;

@@ -6,9 +6,9 @@
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::WriterStatus;
 use super::touch::{Writers, with_writers};
 use super::trouble::Message;
+use super::{WriterStatus, lanes};
 use crate::map::process::become_background_thread;
 
 /// How long a failure, or a deleted or truncated file, goes unnoticed at most. A pass over a healthy writer is a few system calls
@@ -78,6 +78,7 @@ pub(super) fn ensure_thread(writers: &mut Writers) {
 
 fn run() {
     become_background_thread();
+    lanes::renounce();
     loop {
         thread::sleep(PERIOD);
         let count = with_writers(|writers| writers.list.len());

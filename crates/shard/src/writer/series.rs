@@ -1,77 +1,148 @@
-//! A series in a program's hand, and the hot path: one pointer, one check, one compare-and-swap.
+//! A series in a program's hand, and the hot path of what adds up: the thread's own table, a pointer, and one load, addition and store.
 //!
-//! Invariant: a call on an entry that has a cell makes no system call, takes no lock (but for the pair lock of the mostrecent
-//! modes), allocates nothing and cannot fail. Everything else goes through [`touch`].
+//! Invariant: a call on an entry that has a cell for it makes no system call, takes no lock (but for the pair lock of the mostrecent
+//! modes), allocates nothing and cannot fail. Everything else goes through [`touch`](super::touch).
 
-use std::sync::Arc;
+use super::lanes::{MOVES, pointers, table_of_this_thread};
+use super::slots::{self, NUMBERS_END, Slot};
+use super::touch::{Operation, add_elsewhere, settle_late, settled_value, store_elsewhere};
+use crate::map::cell::Cell;
+use crate::map::pointer::{Added, CellPointer};
 
-use super::touch::{Operation, settled_value, touch};
-use crate::map::slot::CellSlot;
+/// Attempts to read the cells of one value while values move, before the lock is taken.
+const READS: u32 = 100;
 
 /// Some entries of one series: one of a counter or gauge, sum and buckets of a histogram. Clones are the same entries, and so is
 /// every series of the same kind and keys.
+///
+/// Counters, histograms and summaries add up, so each thread (of the first sixteen at a time) has cells of its own for them: an addition
+/// costs a load, an addition and a store, whatever other threads do. A thread's first addition to an entry takes a lock and may
+/// write an entry into the shard. Everything else has one cell for all threads, changed by compare-and-swap.
 ///
 /// Calls are infallible and may come from any thread, but not from a signal handler, a global allocator, or a child made by raw
 /// `clone` (see [`Writer`](super::Writer)). An index that is not one of the keys' is ignored.
 #[derive(Debug, Clone)]
 pub struct Series {
-    pub(super) slots: Arc<[&'static Slot]>,
-}
-
-/// What leads to one entry's cell. There is one for each entry, it lives for ever, and all series of the entry share it.
-#[derive(Debug)]
-pub(super) struct Slot {
-    pub(super) place: CellSlot,
-    /// Which writer, by its place in the list of all.
-    pub(super) writer: usize,
-    /// Which of its entries.
-    pub(super) entry: usize,
+    /// The number of the first slot; the others follow. `NUMBERS_END` if they do not.
+    base: u32,
+    len: u32,
+    /// The numbers of the slots where they do not follow each other: some of the keys had been given before.
+    scattered: Option<&'static [u32]>,
 }
 
 impl Series {
-    /// Adds `v` to the value of `keys[index]`. The first touch of an entry may create it in the shard.
-    #[inline]
-    pub fn add(&self, index: usize, v: f64) {
-        let Some(slot) = self.slots.get(index) else {
-            return;
-        };
-        if !slot.place.cell().is_some_and(|cell| cell.add(v)) {
-            touch(slot, Operation::Add(v));
+    /// The series of these slots.
+    pub(super) fn of(numbers: &[u32]) -> Series {
+        let base = numbers.first().copied().unwrap_or(NUMBERS_END);
+        let are_in_a_row = numbers.iter().copied().eq((base..).take(numbers.len()));
+        Series {
+            base: if are_in_a_row { base } else { NUMBERS_END },
+            len: u32::try_from(numbers.len()).unwrap_or(0),
+            scattered: (!are_in_a_row).then(|| &*numbers.to_vec().leak()),
         }
     }
 
-    /// Stores `v`.
+    /// Adds `v` to the value of `keys[index]`. The first touch of an entry may create it in the shard.
     #[inline]
-    pub fn set(&self, index: usize, v: f64) {
-        let Some(slot) = self.slots.get(index) else {
+    pub fn add(&self, index: usize, v: f64) {
+        if index >= self.len as usize {
+            return;
+        }
+        let number = self.base as usize + index;
+        let added = table_of_this_thread()
+            .get(number)
+            .map_or(Added::Nowhere, |pointer| pointer.add(v));
+        match added {
+            Added::Here => {}
+            Added::Late | Added::Nowhere => self.add_slowly(index, v, added),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_slowly(&self, index: usize, v: f64, added: Added) {
+        let Some(number) = self.number(index) else {
             return;
         };
-        if !slot.place.cell().is_some_and(|cell| cell.set(v)) {
-            touch(slot, Operation::Set(v));
+        let added = match self.scattered {
+            // The table was asked for no slot of ours.
+            Some(_) => table_of_this_thread()
+                .get(number as usize)
+                .map_or(Added::Nowhere, |pointer| pointer.add(v)),
+            None => added,
+        };
+        match added {
+            Added::Here => {}
+            Added::Late => settle_late(number),
+            Added::Nowhere => add_elsewhere(number, v),
+        }
+    }
+
+    /// Stores `v`. Of what adds up, the sum over all threads becomes `v`, which takes a lock; what other threads add at the same time
+    /// may be in it or come on top.
+    #[inline]
+    pub fn set(&self, index: usize, v: f64) {
+        let Some((number, slot)) = self.slot(index) else {
+            return;
+        };
+        if slot.is_laned() || !slot.place.cell().is_some_and(|cell| cell.set(v)) {
+            store_elsewhere(number, Operation::Set(v));
         }
     }
 
     /// Stores `v` and the time at which it was true, as the mostrecent modes need it: the value first, then the time. In this process
     /// nobody sees the new time with the old value. A process that reads the file copies both words without a lock; in the
-    /// middle of a call it may have one of them new and the other old, until it reads again. Of two calls the later one stands, whatever their times say.
+    /// middle of a call it may have one of them new and the other old, until it reads again. Of two calls the later one stands, whatever
+    /// their times say. What adds up has no time.
     pub fn set_with_timestamp(&self, index: usize, v: f64, unix_seconds: f64) {
-        let Some(slot) = self.slots.get(index) else {
+        let Some((number, slot)) = self.slot(index) else {
             return;
         };
-        if !slot.place.set_with_timestamp(v, unix_seconds) {
-            touch(slot, Operation::SetAt(v, unix_seconds));
+        if slot.is_laned() || !slot.place.set_with_timestamp(v, unix_seconds) {
+            store_elsewhere(number, Operation::SetAt(v, unix_seconds));
         }
     }
 
-    /// The present value; 0 while the entry does not exist.
+    /// The present value, summed up over the threads; 0 while the entry does not exist.
     pub fn get(&self, index: usize) -> f64 {
-        let Some(slot) = self.slots.get(index) else {
+        let Some((number, slot)) = self.slot(index) else {
             return 0.0;
         };
-        let Some(cell) = slot.place.cell() else {
-            return 0.0;
-        };
-        // Sealed: the value moves into a shard at this moment, and the pointer to its new cell is about to be stored.
-        cell.value().unwrap_or_else(|| settled_value(slot))
+        for _ in 0..READS {
+            if let Some(Some(value)) = MOVES.between(|| value_of(number, slot)) {
+                return value;
+            }
+            std::hint::spin_loop();
+        }
+        settled_value(number)
     }
+
+    fn slot(&self, index: usize) -> Option<(u32, &'static Slot)> {
+        let number = self.number(index)?;
+        Some((number, slots::at(number)?))
+    }
+
+    fn number(&self, index: usize) -> Option<u32> {
+        if index >= self.len as usize {
+            return None;
+        }
+        match self.scattered {
+            Some(numbers) => numbers.get(index).copied(),
+            None => self.base.checked_add(u32::try_from(index).ok()?),
+        }
+    }
+}
+
+/// The value of a slot over all its cells; none if one of them was sealed, which is: in the middle of a move.
+pub(super) fn value_of(number: u32, slot: &Slot) -> Option<f64> {
+    let shared = match slot.place.cell() {
+        Some(cell) => cell.value()?,
+        None => 0.0,
+    };
+    if !slot.is_laned() {
+        return Some(shared);
+    }
+    let lanes = pointers(number).filter_map(CellPointer::cell);
+    // In the order of the lanes, so that rounding never makes the sum fall while its parts rise.
+    Some(lanes.map(Cell::uncarried).fold(shared, |sum, v| sum + v))
 }

@@ -15,6 +15,7 @@ use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::descriptor::keep;
+use super::entry::adds_up;
 use super::file::{NewEntry, WriteError, WriterFile};
 use super::remains::Remains;
 use super::trouble::{Message, Trouble};
@@ -475,6 +476,17 @@ impl Shards {
         self.is_left_to_parent = true;
     }
 
+    /// Whether this is a fork's child that has not touched anything yet.
+    pub(super) fn is_left_to_parent(&self) -> bool {
+        self.is_left_to_parent
+    }
+
+    /// Whether one of the next looks at directory and files may let go of mappings of deleted shards.
+    pub(super) fn releases_all_soon(&self) -> bool {
+        let is_old = |(_, passes): &(WriterFile, u32)| *passes + 2 >= PASSES_UNTIL_RELEASE;
+        self.deleted.len() >= DELETED_MAX || self.deleted.iter().any(is_old)
+    }
+
     /// The child's first touch: a writer of its own, without files yet.
     pub(super) fn begin_again_in_child(&mut self, messages: &mut Vec<Message>) {
         if !self.is_left_to_parent {
@@ -521,21 +533,9 @@ impl Shards {
     }
 }
 
-/// Whether the values of this kind outlive the deletion of their shard.
-fn carries_on(kind: FileKind) -> bool {
-    match kind {
-        FileKind::Counter | FileKind::Summary | FileKind::Histogram => false,
-        FileKind::Gauge(_)
-        | FileKind::Untyped
-        | FileKind::Info
-        | FileKind::StateSet
-        | FileKind::GaugeHistogram => true,
-    }
-}
-
 /// What becomes of the values of this file, which is lost.
 fn values_of(file: &WriterFile, kind: FileKind, is_cut: bool) -> GoneValues {
-    let carries_on = carries_on(kind);
+    let carries_on = !adds_up(kind);
     // Before the copy is made, so that a page that is beyond the end is told from one that is there.
     let remains = file.remains().filter(|_| is_cut);
     // Counts stay in the mapping of the file: what is added to them this moment is there with the rest.

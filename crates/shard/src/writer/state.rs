@@ -1,56 +1,64 @@
-//! A writer's entries, and where the value of each is: nowhere yet, in memory, or in a shard.
+//! A writer's items (what its series consist of), the entries of each, and who stores into them.
 //!
-//! Invariant: an entry's value is in exactly one place that calls can reach. Everything here runs under the writers' lock.
+//! Invariant: an item's value is the sum over its entries, of which each is held by somebody else: nobody yet, one lane, or everybody.
+//! Everything here runs under the writers' lock.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::entry::{Entry, Holder, MemoryCells, Vacated, adds_up};
 use super::file::NewEntry;
-use super::remains::Fate;
-use super::series::{Series, Slot};
-use super::shards::{GoneValues, Left, Shards};
+use super::lanes::{self, MOVES};
+use super::series::Series;
+use super::shards::{Gone, Shards};
+use super::slots;
 use super::touch::Operation;
 use super::trouble::Message;
 use super::{Create, ProcessInfo, Snapshot, WriterStatus};
 use crate::key::Key;
 use crate::map::cell::Cell;
-use crate::map::slot::CellSlot;
+use crate::map::process::fence_all_threads;
 use crate::name::FileKind;
 
 /// One writer.
 #[derive(Debug)]
 pub(super) struct WriterState {
-    entries: Vec<Entry>,
+    items: Vec<Item>,
     by_key: HashMap<(FileKind, Arc<str>), usize>,
+    entries: Vec<Entry>,
+    memory: MemoryCells,
+    /// What may get something late. It stays here: an owner that is not scheduled may be about to add for as long as it likes.
+    vacated: Vec<Vacated>,
     /// None: in memory, on purpose.
     shards: Option<Shards>,
     /// What the program publishes the time by in which it was degraded.
     degraded_seconds: Option<Series>,
 }
 
+/// What one key of a kind stands for.
 #[derive(Debug)]
-struct Entry {
+struct Item {
     kind: FileKind,
     key: Arc<Key>,
     /// The key as it stands in a shard.
     text: Arc<str>,
-    slot: &'static Slot,
-    /// Whether the slot's cell is a shard's.
-    is_in_shard: bool,
-    /// The cell of this entry while it is not in a shard, made when it is first needed. One for ever, as a late caller may hold it
-    /// for as long as it likes; sealed while it is not the current one.
-    memory: Option<&'static Cell>,
-    /// The entries that come into being together with this one.
+    slot: u32,
+    /// The first of its entries.
+    first: Option<usize>,
+    /// The items that come into being together with this one.
     together: Range<usize>,
 }
 
 impl WriterState {
     pub(super) fn in_memory() -> WriterState {
         WriterState {
-            entries: Vec::new(),
+            items: Vec::new(),
             by_key: HashMap::new(),
+            entries: Vec::new(),
+            memory: MemoryCells::default(),
+            vacated: Vec::new(),
             shards: None,
             degraded_seconds: None,
         }
@@ -71,58 +79,57 @@ impl WriterState {
         self.shards.is_some()
     }
 
-    /// The slots of these keys; entries that are new are created as `create` says.
+    /// The slots of these keys; items that are new get the next ones, and are created as `create` says.
     pub(super) fn series(
         &mut self,
         writer: usize,
+        next_slot: &mut u32,
         kind: FileKind,
         keys: Vec<Key>,
         create: Create,
         messages: &mut Vec<Message>,
-    ) -> Vec<&'static Slot> {
+    ) -> Vec<u32> {
         self.begin_again_in_child(messages);
-        let first_new = self.entries.len();
+        let first_new = self.items.len();
         let indexes: Vec<usize> = keys
             .into_iter()
-            .map(|key| self.find_or_add(writer, kind, key))
+            .map(|key| self.find_or_add(writer, next_slot, kind, key))
             .collect();
-        let end = self.entries.len();
+        let end = self.items.len();
         if create == Create::AtZero {
-            for entry in &mut self.entries[first_new..] {
-                entry.together = first_new..end;
+            for item in &mut self.items[first_new..] {
+                item.together = first_new..end;
             }
-            if is_whole(kind) {
-                self.give_cells(kind, &indexes, |_| (0.0, 0.0), messages);
-            } else {
-                for &index in &indexes {
-                    self.give_cells(kind, &[index], |_| (0.0, 0.0), messages);
-                }
-            }
+            self.create_missing(kind, &indexes, |_| (0.0, 0.0), messages);
         }
         indexes
             .iter()
-            .map(|&index| self.entries[index].slot)
+            .map(|&index| self.items[index].slot)
             .collect()
     }
 
-    fn find_or_add(&mut self, writer: usize, kind: FileKind, key: Key) -> usize {
+    fn find_or_add(
+        &mut self,
+        writer: usize,
+        next_slot: &mut u32,
+        kind: FileKind,
+        key: Key,
+    ) -> usize {
         let text: Arc<str> = key.encode().into();
-        let index = self.entries.len();
+        let index = self.items.len();
         match self.by_key.entry((kind, Arc::clone(&text))) {
             std::collections::hash_map::Entry::Occupied(found) => *found.get(),
             std::collections::hash_map::Entry::Vacant(vacant) => {
                 vacant.insert(index);
-                self.entries.push(Entry {
+                let slot = *next_slot;
+                *next_slot += 1;
+                slots::begin(slot, writer, index, adds_up(kind));
+                self.items.push(Item {
                     kind,
                     key: Arc::new(key),
                     text,
-                    slot: Box::leak(Box::new(Slot {
-                        place: CellSlot::empty(),
-                        writer,
-                        entry: index,
-                    })),
-                    is_in_shard: false,
-                    memory: None,
+                    slot,
+                    first: None,
                     together: index..index + 1,
                 });
                 index
@@ -130,52 +137,100 @@ impl WriterState {
         }
     }
 
-    /// Does what a call wanted of an entry that had no cell, or a sealed one.
+    /// Does what a call wanted of an item for which it found no cell.
     pub(super) fn touch(
         &mut self,
         index: usize,
+        lane: Option<usize>,
         operation: Operation,
         messages: &mut Vec<Message>,
     ) {
         self.begin_again_in_child(messages);
-        let Some(entry) = self.entries.get(index) else {
+        let Some(item) = self.items.get(index) else {
             return;
         };
-        let place = &entry.slot.place;
-        let (value, timestamp) = operation.first_value();
-        if let Some(cell) = place.cell() {
-            let done = match operation {
-                Operation::Add(v) => cell.add(v),
-                Operation::Set(v) => cell.set(v),
-                Operation::SetAt(v, unix_seconds) => place.set_with_timestamp(v, unix_seconds),
+        let (kind, slot) = (item.kind, item.slot);
+        let is_new = self.is_missing(index);
+        if is_new {
+            let together: Vec<usize> = item.together.clone().collect();
+            let (value, timestamp) = operation.first_value();
+            let first = |other: usize| match other == index {
+                true if adds_up(kind) => (value, 0.0),
+                true => (value, timestamp),
+                false => (0.0, 0.0),
             };
-            if !done {
-                // A current cell is never sealed by us; a stranger wrote those bits into our shard.
-                cell.store(value, timestamp);
-            }
-            return;
+            self.create_missing(kind, &together, first, messages);
         }
-        let (kind, together) = (entry.kind, entry.together.clone());
-        let first = |other: usize| {
-            if other == index {
-                (value, timestamp)
-            } else {
-                (0.0, 0.0)
+        match operation {
+            Operation::Add(v) => {
+                let entry = self.entry_for(index, Holder::of(kind, lane), messages);
+                if !is_new {
+                    self.entries[entry].add(v);
+                }
             }
-        };
-        if is_whole(kind) {
-            let together: Vec<usize> = together.collect();
-            self.give_cells(kind, &together, first, messages);
-        } else {
-            for other in together {
-                self.give_cells(kind, &[other], first, messages);
+            _ if is_new => {}
+            Operation::Set(v) | Operation::SetAt(v, _) if adds_up(kind) => {
+                let entry = self.entry_for(index, Holder::Everybody, messages);
+                let of_lanes = lanes::pointers(slot).filter_map(|pointer| pointer.cell());
+                let rest = v - of_lanes.map(Cell::uncarried).sum::<f64>();
+                self.entries[entry].set(rest, None);
+            }
+            Operation::Set(v) => {
+                let entry = self.entry_for(index, Holder::Everybody, messages);
+                self.entries[entry].set(v, None);
+            }
+            Operation::SetAt(v, unix_seconds) => {
+                let entry = self.entry_for(index, Holder::Everybody, messages);
+                self.entries[entry].set(v, Some(unix_seconds));
             }
         }
     }
 
-    /// Gives those of these entries that have none a cell with their first value: all in the shard, or all in memory if that does
-    /// not work.
-    fn give_cells(
+    /// The entry of this item that this holder stores into. If there is none, it gets the one that nobody has, or a new one; and so it does
+    /// with everything that is nothing without that.
+    fn entry_for(&mut self, index: usize, holder: Holder, messages: &mut Vec<Message>) -> usize {
+        if let Some(entry) = self.find_entry(index, holder) {
+            return entry;
+        }
+        let kind = self.items[index].kind;
+        let together = if is_whole(kind) {
+            self.items[index].together.clone()
+        } else {
+            index..index + 1
+        };
+        let mut without: Vec<usize> = Vec::new();
+        for index in together {
+            match self.find_entry(index, Holder::Nobody) {
+                Some(entry) => MOVES.make(|| self.entries[entry].give_to(holder)),
+                None => without.push(index),
+            }
+        }
+        self.add_entries(kind, &without, holder, |_| (0.0, 0.0), messages);
+        self.find_entry(index, holder)
+            .expect("given to this holder, or made for it")
+    }
+
+    fn find_entry(&self, index: usize, holder: Holder) -> Option<usize> {
+        self.entries_of(index)
+            .find(|&entry| self.entries[entry].holder() == holder)
+    }
+
+    fn entries_of(&self, index: usize) -> impl Iterator<Item = usize> {
+        let first = self.items.get(index).and_then(|item| item.first);
+        std::iter::successors(first, |&entry| self.entries[entry].next)
+    }
+
+    /// Whether an item has no value: no entry yet, or one that lost its value and claims none until it is set again.
+    fn is_missing(&self, index: usize) -> bool {
+        let entry = self.items.get(index).and_then(|item| item.first);
+        entry.is_none_or(|entry| {
+            let entry = &self.entries[entry];
+            entry.holder() == Holder::Everybody && entry.cell().is_none()
+        })
+    }
+
+    /// Makes the first entries of those of these items that have no value: all in one step if they are nothing without each other.
+    fn create_missing(
         &mut self,
         kind: FileKind,
         indexes: &[usize],
@@ -184,125 +239,295 @@ impl WriterState {
     ) {
         let mut new: Vec<usize> = Vec::with_capacity(indexes.len());
         for &index in indexes {
-            let is_empty = |entry: &Entry| entry.slot.place.cell().is_none();
-            if self.entries.get(index).is_some_and(is_empty) && !new.contains(&index) {
+            if self.is_missing(index) && !new.contains(&index) {
                 new.push(index);
             }
         }
-        if new.is_empty() {
+        let at_a_time = if is_whole(kind) { new.len().max(1) } else { 1 };
+        for new in new.chunks(at_a_time) {
+            self.add_entries(kind, new, Holder::at_first(kind), &first, messages);
+        }
+    }
+
+    /// Makes one more entry of each of these items, with its first value: all in the shard, or all in memory if that does not work.
+    fn add_entries(
+        &mut self,
+        kind: FileKind,
+        indexes: &[usize],
+        holder: Holder,
+        first: impl Fn(usize) -> (f64, f64),
+        messages: &mut Vec<Message>,
+    ) {
+        let begin = self.entries.len();
+        let together = begin..begin + indexes.len();
+        let mut entries = Vec::with_capacity(indexes.len());
+        for &index in indexes {
+            if let Some(entry) = self.find_entry(index, holder) {
+                entries.push(entry);
+                continue;
+            }
+            let slot = self.items[index].slot;
+            let last = self.entries_of(index).last();
+            let entry = self.entries.len();
+            self.entries
+                .push(Entry::new(index, slot, holder, together.clone()));
+            match last {
+                Some(last) => self.entries[last].next = Some(entry),
+                None => self.items[index].first = Some(entry),
+            }
+            entries.push(entry);
+        }
+        let values: Vec<(f64, f64)> = indexes.iter().map(|&index| first(index)).collect();
+        self.give_cells(kind, &entries, &values, messages);
+    }
+
+    /// Gives these entries, which have none, a cell with their first value.
+    fn give_cells(
+        &mut self,
+        kind: FileKind,
+        entries: &[usize],
+        values: &[(f64, f64)],
+        messages: &mut Vec<Message>,
+    ) {
+        if entries.is_empty() {
             return;
         }
+        let of_entries = entries.iter().zip(values);
         let cells = match &mut self.shards {
             Some(shards) => {
-                let new_entry = |&index: &usize| self.entries[index].new_entry(first(index));
-                let new_entries: Vec<NewEntry> = new.iter().map(new_entry).collect();
-                shards.append_or_wait(kind, &new, &new_entries, messages)
+                let new_entry = |(&entry, &value): (&usize, &(f64, f64))| {
+                    self.items[self.entries[entry].item].new_entry(value)
+                };
+                let new_entries: Vec<NewEntry> = of_entries.clone().map(new_entry).collect();
+                shards.append_or_wait(kind, entries, &new_entries, messages)
             }
             None => None,
         };
-        for (position, &index) in new.iter().enumerate() {
-            let entry = &mut self.entries[index];
-            let cell = cells
-                .as_ref()
-                .and_then(|cells| cells.get(position).copied());
-            entry.is_in_shard = cell.is_some();
-            match cell {
-                Some(cell) => entry.slot.place.point_to(cell),
-                None => {
-                    let (value, timestamp) = first(index);
-                    entry
-                        .slot
-                        .place
-                        .begin_in(entry.memory_cell(), value, timestamp);
-                }
+        for (position, (&entry, &(value, timestamp))) in of_entries.enumerate() {
+            let entry = &mut self.entries[entry];
+            match cells.as_ref().and_then(|cells| cells.get(position)) {
+                Some(cell) => entry.begin_in_shard(cell),
+                None => entry.begin_in_memory(&mut self.memory, value, timestamp),
             }
         }
     }
 
-    /// Looks whether files or directory are still ours, and tries to open what is not open.
+    /// Looks whether files or directory are still ours, and tries to open what is not open; brings home what came late.
     pub(super) fn inspect(&mut self, messages: &mut Vec<Message>) {
         let Some(shards) = &mut self.shards else {
             return;
         };
-        for gone in shards.inspect(messages) {
-            for (index, entry) in self.entries.iter_mut().enumerate() {
-                if entry.kind == gone.kind && entry.is_in_shard {
-                    entry.is_in_shard = false;
-                    if entry.go_on_in_memory(&gone.values) {
-                        shards.wait(gone.kind, index);
-                    }
-                }
-            }
+        if shards.is_left_to_parent() {
+            return;
         }
+        let forget = shards.releases_all_soon();
+        self.carry_late_of_all(messages);
+        self.vacated
+            .retain(|vacated| !(forget && vacated.is_of_file));
+        let Some(shards) = &mut self.shards else {
+            return;
+        };
+        let gone = shards.inspect(messages);
+        if gone.is_empty() {
+            return;
+        }
+        // Until what comes late is where it belongs too, so that nobody reads a sum without it.
+        MOVES.make(|| self.go_on_without(&gone, messages));
+    }
+
+    /// The entries of these kinds go on in memory.
+    fn go_on_without(&mut self, gone: &[Gone], messages: &mut Vec<Message>) {
+        let Some(shards) = &mut self.shards else {
+            return;
+        };
+        let mut left = Vec::new();
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            let item = &self.items[entry.item];
+            let lost = |gone: &&Gone| gone.kind == item.kind && entry.is_in_shard();
+            let Some(gone) = gone.iter().find(lost) else {
+                continue;
+            };
+            let key_len_bytes = item.text.len();
+            let (has_value, cell) =
+                entry.go_on_in_memory(&mut self.memory, &gone.values, key_len_bytes);
+            if has_value {
+                shards.wait(gone.kind, index);
+            }
+            left.extend(cell.map(|cell| Vacated {
+                entry: index,
+                cell,
+                is_of_file: true,
+            }));
+        }
+        self.carry_late(left, messages);
     }
 
     /// Moves up to `count_max` values from memory into shards; true if there may be more to move.
     pub(super) fn move_waiting(&mut self, count_max: usize, messages: &mut Vec<Message>) -> bool {
+        let mut ready = Vec::new();
+        let mut may_be_more = true;
+        for _ in 0..count_max {
+            if !self.prepare_next(&mut ready, messages) {
+                may_be_more = false;
+                break;
+            }
+        }
+        if !ready.is_empty() {
+            // As above.
+            MOVES.make(|| self.move_into_shards(&ready, messages));
+        }
+        if !may_be_more && let Some(shards) = &mut self.shards {
+            shards.settle(messages);
+            shards.keep_sidecars();
+        }
+        may_be_more
+    }
+
+    /// Writes the entry that waits longest, and those that are nothing without it, into a shard. False: none waits.
+    fn prepare_next(
+        &mut self,
+        ready: &mut Vec<(usize, &'static Cell)>,
+        messages: &mut Vec<Message>,
+    ) -> bool {
         let Some(shards) = &mut self.shards else {
             return false;
         };
-        for _ in 0..count_max {
-            let Some(index) = shards.next_waiting() else {
-                shards.settle(messages);
-                shards.keep_sidecars();
-                return false;
-            };
-            let Some(entry) = self.entries.get(index) else {
-                continue;
-            };
-            let kind = entry.kind;
-            let together = if is_whole(kind) {
-                entry.together.clone()
-            } else {
-                index..index + 1
-            };
-            // Those that went with one that was in front of them in the queue are there already.
-            let is_to_move =
-                |entry: &Entry| !entry.is_in_shard && entry.slot.place.cell().is_some();
-            if !is_to_move(entry) {
-                continue;
-            }
-            let entries = &self.entries;
-            let indexes: Vec<usize> = together
-                .filter(|&index| entries.get(index).is_some_and(is_to_move))
-                .collect();
-            // The first value of a new entry is the value of now, so that no reader sees it at zero; `move_to` brings what is
-            // added in between.
-            let new_entry = |&index: &usize| {
-                let entry: &Entry = &entries[index];
-                entry.new_entry(entry.present())
-            };
-            let new_entries: Vec<NewEntry> = indexes.iter().map(new_entry).collect();
-            let Some(cells) = shards.append_again(kind, &indexes, &new_entries, messages) else {
-                continue;
-            };
-            for (&index, cell) in indexes.iter().zip(cells) {
-                let entry = &mut self.entries[index];
-                entry.slot.place.move_to(cell);
-                entry.is_in_shard = true;
+        let Some(index) = shards.next_waiting() else {
+            return false;
+        };
+        // Those that went with one that was in front of them in the queue are there already.
+        let is_to_move = |entry: &Entry| !entry.is_in_shard() && entry.cell().is_some();
+        let Some(entry) = self.entries.get(index).filter(|entry| is_to_move(entry)) else {
+            return true;
+        };
+        let kind = self.items[entry.item].kind;
+        let together = if is_whole(kind) {
+            entry.together.clone()
+        } else {
+            index..index + 1
+        };
+        let entries = &self.entries;
+        let indexes: Vec<usize> = together
+            .filter(|&index| entries.get(index).is_some_and(is_to_move))
+            .collect();
+        // The first value of a new entry is the value of now, so that no reader sees it at zero; the move brings what is
+        // added in between.
+        let new_entry = |&index: &usize| {
+            let entry: &Entry = &entries[index];
+            self.items[entry.item].new_entry(entry.value().unwrap_or_default())
+        };
+        let new_entries: Vec<NewEntry> = indexes.iter().map(new_entry).collect();
+        if let Some(cells) = shards.append_again(kind, &indexes, &new_entries, messages) {
+            for (index, cell) in indexes.into_iter().zip(cells) {
+                self.entries[index].set_in_shard();
+                ready.push((index, cell));
             }
         }
         true
     }
 
+    fn move_into_shards(&mut self, ready: &[(usize, &'static Cell)], messages: &mut Vec<Message>) {
+        let mut left = Vec::new();
+        for &(index, cell) in ready {
+            let from = self.entries[index].move_to(cell);
+            left.extend(from.map(|cell| Vacated {
+                entry: index,
+                cell,
+                is_of_file: false,
+            }));
+        }
+        self.carry_late(left, messages);
+    }
+
+    /// Carries over what owners added to cells that were just left, and has those looked after from now on.
+    fn carry_late(&mut self, left: Vec<Vacated>, messages: &mut Vec<Message>) {
+        if left.is_empty() {
+            return;
+        }
+        // From here on an addition to one of these cells is either to be seen there, or its owner sees that the cell is not his any more and
+        // comes to us. Where the kernel does not help, the next pass finds what this one misses.
+        fence_all_threads();
+        for &vacated in &left {
+            self.carry_late_from(vacated, Holder::Everybody, messages);
+            if vacated.is_of_file || self.entries[vacated.entry].watch() {
+                self.vacated.push(vacated);
+            }
+        }
+    }
+
+    fn carry_late_of_all(&mut self, messages: &mut Vec<Message>) {
+        for position in 0..self.vacated.len() {
+            self.carry_late_from(self.vacated[position], Holder::Everybody, messages);
+        }
+    }
+
+    /// For the owner of a lane, who added to a cell of this item when it was not his any more.
+    pub(super) fn carry_late_of(&mut self, index: usize, messages: &mut Vec<Message>) {
+        let Some(lane) = lanes::of_this_thread() else {
+            return;
+        };
+        let Some(item) = self.items.get(index) else {
+            return;
+        };
+        let holder = Holder::of(item.kind, Some(lane));
+        let Some(entry) = self.find_entry(index, holder) else {
+            return;
+        };
+        for position in 0..self.vacated.len() {
+            if self.vacated[position].entry == entry {
+                self.carry_late_from(self.vacated[position], holder, messages);
+            }
+        }
+    }
+
+    /// Carries what came late over into what this holder, who may add there, has of the same item.
+    fn carry_late_from(&mut self, late: Vacated, to: Holder, messages: &mut Vec<Message>) {
+        let entry = &self.entries[late.entry];
+        let is_current = |cell: &'static Cell| std::ptr::eq(cell, late.cell);
+        if entry.cell().is_some_and(is_current) {
+            return;
+        }
+        let item = entry.item;
+        let amount = late.cell.carry();
+        if amount != 0.0 {
+            let entry = self.entry_for(item, to, messages);
+            self.entries[entry].add(amount);
+        }
+    }
+
     /// In a fork's child, which has one thread: forgets cells, mappings and descriptors; what is in memory on purpose stays, and only
     /// the locks are opened that a thread of the parent's may have held. Allocates nothing.
     pub(super) fn leave_to_parent(&mut self) {
+        let slots = self.items.iter().map(|item| item.slot);
         let Some(shards) = &mut self.shards else {
-            for entry in &mut self.entries {
-                entry.slot.place.open_pair_in_child();
+            for slot in slots.filter_map(slots::at) {
+                slot.place.open_pair_in_child();
             }
             return;
         };
         shards.leave_to_parent();
-        for entry in &mut self.entries {
-            entry.slot.place.forget_in_child();
-            entry.is_in_shard = false;
+        for number in slots {
+            if let Some(slot) = slots::at(number) {
+                slot.forget_in_child();
+            }
+            for pointer in lanes::pointers(number) {
+                pointer.clear();
+            }
         }
+        // What came late into the parent's cells is the parent's.
+        self.vacated.clear();
     }
 
+    /// The child's first touch: its entries are made anew.
     fn begin_again_in_child(&mut self, messages: &mut Vec<Message>) {
-        if let Some(shards) = &mut self.shards {
+        let Some(shards) = &mut self.shards else {
+            return;
+        };
+        if shards.is_left_to_parent() {
+            self.entries.clear();
+            for item in &mut self.items {
+                item.first = None;
+            }
             shards.begin_again_in_child(messages);
         }
     }
@@ -319,18 +544,20 @@ impl WriterState {
     }
 
     pub(super) fn snapshot(&self) -> Vec<Snapshot> {
-        self.entries
-            .iter()
-            .filter_map(|entry| {
-                let (value, timestamp) = entry.slot.place.cell()?.load()?;
-                Some(Snapshot {
-                    kind: entry.kind,
-                    key: Arc::clone(&entry.key),
-                    value,
-                    timestamp,
-                })
+        let of_item = |(index, item): (usize, &Item)| {
+            let values = self
+                .entries_of(index)
+                .filter_map(|entry| self.entries[entry].value());
+            // In the order in which they were made, so that rounding never makes the sum fall while its parts rise.
+            let (value, timestamp) = values.reduce(|sum, one| (sum.0 + one.0, one.1))?;
+            Some(Snapshot {
+                kind: item.kind,
+                key: Arc::clone(&item.key),
+                value,
+                timestamp,
             })
-            .collect()
+        };
+        self.items.iter().enumerate().filter_map(of_item).collect()
     }
 
     pub(super) fn status(&self) -> WriterStatus {
@@ -340,73 +567,13 @@ impl WriterState {
     }
 }
 
-impl Entry {
+impl Item {
     fn new_entry(&self, (value, timestamp): (f64, f64)) -> NewEntry {
         NewEntry {
             key: Arc::clone(&self.text),
             value: Cell::canonical(value),
             timestamp,
         }
-    }
-
-    /// Value and timestamp of now; zeros where there are none.
-    fn present(&self) -> (f64, f64) {
-        let cell = self.slot.place.cell();
-        cell.and_then(Cell::load).unwrap_or_default()
-    }
-
-    fn memory_cell(&mut self) -> &'static Cell {
-        self.memory
-            .get_or_insert_with(|| Box::leak(Box::new(Cell::new(0.0, 0.0))))
-    }
-
-    /// Goes on in memory after the shard was lost; in a new shard soon. False: it has no value any more, and none to claim until
-    /// somebody sets one.
-    fn go_on_in_memory(&mut self, values: &GoneValues) -> bool {
-        let memory = self.memory_cell();
-        let place = &self.slot.place;
-        match values {
-            // What a call of this moment still adds to the old cell is in the deleted file with the rest.
-            GoneValues::StayBehind => place.begin_in(memory, 0.0, 0.0),
-            GoneValues::GoOn => place.move_to(memory),
-            GoneValues::GoOnFromFile => {
-                let (value, timestamp) = self.present();
-                place.begin_in(memory, value, timestamp);
-            }
-            GoneValues::AreLeftIn(left) => return self.go_on_from_remains(memory, left),
-        }
-        true
-    }
-
-    /// Goes on with what is in no file; a gauge with what is still known of it.
-    fn go_on_from_remains(&self, memory: &'static Cell, left: &Left) -> bool {
-        let place = &self.slot.place;
-        let Some(cell) = place.cell() else {
-            return false;
-        };
-        let fate = left.remains.fate_of(cell, self.text.len());
-        let is_known = match fate {
-            Fate::InMemory | Fate::OutOfReach => true,
-            Fate::InFile => left.carries_on,
-            Fate::Doubtful => false,
-        };
-        let is_private = left.is_private || fate == Fate::InMemory;
-        match (is_known, is_private) {
-            // What a call of this moment still adds to the old cell is in the file with the rest.
-            (false, _) => place.begin_in(memory, 0.0, 0.0),
-            (true, true) => place.move_to(memory),
-            // The cell is the file's, where the seal must not stand: a call of this very moment may be lost.
-            (true, false) => {
-                let (value, timestamp) = self.present();
-                place.begin_in(memory, value, timestamp);
-            }
-        }
-        // A gauge's zero in the place of a lost value was set by nobody.
-        let is_void = left.carries_on && fate != Fate::InFile && memory.value() == Some(0.0);
-        if is_void {
-            place.forget();
-        }
-        !is_void
     }
 }
 

@@ -4,14 +4,15 @@
 //! writers: a fork takes it, and first touches are rare.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
 use super::recovery::NoThread;
-use super::series::{Series, Slot};
+use super::series::{Series, value_of};
+use super::slots::{self, Slot};
 use super::state::WriterState;
 use super::trouble::Message;
-use super::{Create, ProcessInfo, Snapshot, WriterStatus, fork, log, recovery};
+use super::{Create, ProcessInfo, Snapshot, WriterStatus, fork, lanes, log, recovery};
 use crate::key::Key;
 use crate::loom::wait_a_moment;
 use crate::name::FileKind;
@@ -42,6 +43,8 @@ impl Operation {
 #[derive(Debug)]
 pub(super) struct Writers {
     pub(super) list: Vec<WriterState>,
+    /// How many slots have been given.
+    pub(super) slot_count: u32,
     /// What is to be logged, by a thread of its own.
     pub(super) messages: Vec<Message>,
     /// False again in a fork's child, which has only the thread that forked; so is the next.
@@ -55,6 +58,7 @@ pub(super) struct Writers {
 
 static WRITERS: Mutex<Writers> = Mutex::new(Writers {
     list: Vec::new(),
+    slot_count: 0,
     messages: Vec::new(),
     thread_runs: false,
     log_thread_runs: false,
@@ -75,12 +79,46 @@ pub(super) fn with_writers<R>(work: impl FnOnce(&mut Writers) -> R) -> R {
     result
 }
 
+/// An addition that found no cell in the thread's own table.
+#[inline(never)]
+pub(super) fn add_elsewhere(number: u32, v: f64) {
+    let Some(slot) = slots::at(number) else {
+        return;
+    };
+    let operation = Operation::Add(v);
+    let is_for_everybody = !slot.is_laned() || !lanes::may_have_one();
+    if slot.is_shared() && is_for_everybody && store_shared(slot, operation) {
+        return;
+    }
+    // Whoever holds the lock may wait for a disk. Where there is a cell for everybody, the thread's own can come another time.
+    let is_busy = || {
+        WRITERS
+            .try_lock()
+            .is_err_and(|error| matches!(error, TryLockError::WouldBlock))
+    };
+    if slot.is_shared() && !is_for_everybody && is_busy() && store_shared(slot, operation) {
+        return;
+    }
+    touch(number, slot, operation);
+}
+
+/// Any other call that found no cell, or that a cell of its own would not do for.
 #[cold]
 #[inline(never)]
-pub(super) fn touch(slot: &'static Slot, operation: Operation) {
+pub(super) fn store_elsewhere(number: u32, operation: Operation) {
+    let Some(slot) = slots::at(number) else {
+        return;
+    };
+    if slot.is_laned() || !store_shared(slot, operation) {
+        touch(number, slot, operation);
+    }
+}
+
+/// Does it to the cell that any thread may store into; false if there is none or it stays sealed.
+fn store_shared(slot: &Slot, operation: Operation) -> bool {
     for attempt in 0..RELOADS {
         let Some(cell) = slot.place.cell() else {
-            break;
+            return false;
         };
         let done = match operation {
             Operation::Add(v) => cell.add(v),
@@ -88,27 +126,52 @@ pub(super) fn touch(slot: &'static Slot, operation: Operation) {
             Operation::SetAt(v, unix_seconds) => slot.place.set_with_timestamp(v, unix_seconds),
         };
         if done {
-            return;
+            return true;
         }
         wait_a_moment(attempt);
     }
+    false
+}
+
+#[cold]
+fn touch(number: u32, slot: &Slot, operation: Operation) {
+    let (writer, item) = slot.of();
     with_writers(|writers| {
-        if let Some(writer) = writers.list.get_mut(slot.writer) {
-            writer.touch(slot.entry, operation, &mut writers.messages);
+        // Under the lock, so that a fork finds a lane with its owner or none.
+        let lane = slot.is_laned().then(lanes::of_this_thread).flatten();
+        if let Some(lane) = lane {
+            lanes::reach(lane, number, writers.slot_count);
+        }
+        if let Some(writer) = writers.list.get_mut(writer) {
+            writer.touch(item, lane, operation, &mut writers.messages);
         }
         recovery::ensure_thread(writers);
     });
 }
 
-/// The value of an entry whose cell was seen in the middle of a move.
+/// After an addition of the calling thread to a cell of its lane that was moved at this very moment.
 #[cold]
 #[inline(never)]
-pub(super) fn settled_value(slot: &'static Slot) -> f64 {
+pub(super) fn settle_late(number: u32) {
+    let Some(slot) = slots::at(number) else {
+        return;
+    };
+    let (writer, item) = slot.of();
+    with_writers(|writers| {
+        if let Some(writer) = writers.list.get_mut(writer) {
+            writer.carry_late_of(item, &mut writers.messages);
+        }
+    });
+}
+
+/// The value of an entry whose cells were seen in the middle of a move.
+#[cold]
+#[inline(never)]
+pub(super) fn settled_value(number: u32) -> f64 {
     // Moves happen under the lock, so there is none now.
     let _writers = lock();
-    slot.place
-        .cell()
-        .and_then(|cell| cell.value())
+    slots::at(number)
+        .and_then(|slot| value_of(number, slot))
         .unwrap_or(f64::NAN)
 }
 
@@ -130,14 +193,15 @@ pub(super) fn add_writer(shards: Option<(PathBuf, ProcessInfo)>) -> usize {
 
 pub(super) fn series(writer: usize, kind: FileKind, keys: Vec<Key>, create: Create) -> Series {
     with_writers(|writers| {
-        let slots = match writers.list.get_mut(writer) {
-            Some(state) => state.series(writer, kind, keys, create, &mut writers.messages),
+        let next_slot = &mut writers.slot_count;
+        let numbers = match writers.list.get_mut(writer) {
+            Some(state) => {
+                state.series(writer, next_slot, kind, keys, create, &mut writers.messages)
+            }
             None => Vec::new(),
         };
         recovery::ensure_thread(writers);
-        Series {
-            slots: slots.into(),
-        }
+        Series::of(&numbers)
     })
 }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "not every test binary uses all of it")]
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use metricsd_shard::{
@@ -16,7 +17,7 @@ pub(crate) type Value = (f64, f64);
 pub(crate) struct Shard {
     pub(crate) kind: FileKind,
     pub(crate) id: String,
-    /// By sample name and labels.
+    /// By sample name and labels; of what adds up the sum over all entries of that key.
     pub(crate) values: BTreeMap<(String, Vec<(String, String)>), Value>,
 }
 
@@ -54,17 +55,28 @@ pub(crate) fn parse(name: ShardName, bytes: &[u8]) -> Shard {
             entry.key,
             "spelled as Python spells it"
         );
-        let earlier = values.insert(
-            (key.sample, key.labels),
-            read_value(bytes, entry.value_offset),
-        );
-        assert_eq!(earlier, None, "{}: one entry a key", name.file_name());
+        let read = read_value(bytes, entry.value_offset);
+        match values.entry((key.sample, key.labels)) {
+            Entry::Vacant(place) => {
+                place.insert(read);
+            }
+            // One for each thread that recorded.
+            Entry::Occupied(mut place) => {
+                assert!(adds_up(name.kind), "{}: one entry a key", name.file_name());
+                place.get_mut().0 += read.0;
+            }
+        }
     }
     Shard {
         kind: name.kind,
         id: name.id,
         values,
     }
+}
+
+fn adds_up(kind: FileKind) -> bool {
+    use FileKind::{Counter, Histogram, Summary};
+    matches!(kind, Counter | Histogram | Summary)
 }
 
 /// The value of a sample without labels, added up over all shards of the directory.

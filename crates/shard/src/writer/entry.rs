@@ -1,0 +1,378 @@
+//! One entry of a writer: who stores into it, and where its value is: nowhere yet, in memory, or in a shard.
+//!
+//! Invariant: an entry's value is in exactly one cell that calls can reach. A lane's memory cell is an odometer: it never goes back, and what
+//! was carried over out of it into a shard stands in it. Everything here runs under the writers' lock; it must not know of files.
+
+use std::ops::Range;
+
+use super::lanes;
+use super::remains::Fate;
+use super::shards::{GoneValues, Left};
+use super::slots::{self, Slot};
+use crate::map::cell::Cell;
+use crate::map::pointer::CellPointer;
+use crate::name::FileKind;
+
+/// Memory cells that are made at a time.
+const CELLS_AT_A_TIME: usize = 64;
+
+/// Who may store into an entry's cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Nobody yet. It exists since registration, and is given to the first who comes.
+    Nobody,
+    /// The owner of this lane.
+    Lane(u8),
+    /// Any thread, by compare-and-swap.
+    Everybody,
+}
+
+impl Holder {
+    /// Who adds to a value of this kind through this lane, or through none.
+    pub(super) fn of(kind: FileKind, lane: Option<usize>) -> Holder {
+        match lane.map(u8::try_from) {
+            Some(Ok(lane)) if adds_up(kind) => Holder::Lane(lane),
+            _ => Holder::Everybody,
+        }
+    }
+
+    /// Who holds an entry of this kind that was made before anybody stored a value.
+    pub(super) fn at_first(kind: FileKind) -> Holder {
+        if adds_up(kind) {
+            Holder::Nobody
+        } else {
+            Holder::Everybody
+        }
+    }
+}
+
+/// Whether values of this kind are sums: then every thread may have its own part, and what was counted stays in a deleted shard.
+pub(super) fn adds_up(kind: FileKind) -> bool {
+    match kind {
+        FileKind::Counter | FileKind::Summary | FileKind::Histogram => true,
+        FileKind::Gauge(_)
+        | FileKind::Untyped
+        | FileKind::Info
+        | FileKind::StateSet
+        | FileKind::GaugeHistogram => false,
+    }
+}
+
+/// One entry.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) item: usize,
+    slot: u32,
+    holder: Holder,
+    /// Whether its cell is a shard's.
+    is_in_shard: bool,
+    /// The cell of this entry while it is not in a shard, made when it is first needed. Who still holds it from the last time may use it for as long
+    /// as he likes: that of everybody is sealed while it is not the current one, that of a lane goes on.
+    memory: Option<&'static Cell>,
+    /// Whether what comes late into the memory cell is looked after.
+    is_watched: bool,
+    /// The entries that came into being together with this one.
+    pub(super) together: Range<usize>,
+    /// The next entry of the same item.
+    pub(super) next: Option<usize>,
+}
+
+/// A private cell that was a lane's current one, and that its owner may have been about to add to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Vacated {
+    pub(super) entry: usize,
+    pub(super) cell: &'static Cell,
+    /// Whether it is in the private memory that took the place of a file's page.
+    pub(super) is_of_file: bool,
+}
+
+/// Cells in memory, some at a time, so that those of one lane are beside each other and not beside another's.
+#[derive(Debug, Default)]
+pub(super) struct MemoryCells {
+    by_holder: Vec<(Holder, &'static [Cell])>,
+}
+
+impl MemoryCells {
+    fn take(&mut self, holder: Holder) -> &'static Cell {
+        let position = self.by_holder.iter().position(|(of, _)| *of == holder);
+        let position = position.unwrap_or_else(|| {
+            self.by_holder.push((holder, &[]));
+            self.by_holder.len() - 1
+        });
+        let rest = &mut self.by_holder[position].1;
+        if rest.is_empty() {
+            *rest = (0..CELLS_AT_A_TIME)
+                .map(|_| Cell::new(0.0, 0.0))
+                .collect::<Vec<_>>()
+                .leak();
+        }
+        let (cell, others) = rest.split_first().expect("filled above");
+        *rest = others;
+        cell
+    }
+}
+
+impl Entry {
+    pub(super) fn new(item: usize, slot: u32, holder: Holder, together: Range<usize>) -> Entry {
+        if let Holder::Lane(lane) = holder {
+            lanes::reach(usize::from(lane), slot, slot + 1);
+        }
+        Entry {
+            item,
+            slot,
+            holder,
+            is_in_shard: false,
+            memory: None,
+            is_watched: false,
+            together,
+            next: None,
+        }
+    }
+
+    pub(super) fn holder(&self) -> Holder {
+        self.holder
+    }
+
+    pub(super) fn is_in_shard(&self) -> bool {
+        self.is_in_shard
+    }
+
+    fn slot(&self) -> &'static Slot {
+        slots::at(self.slot).expect("a slot is made before its entries")
+    }
+
+    fn pointer(&self, lane: u8) -> &'static CellPointer {
+        lanes::pointer(usize::from(lane), self.slot)
+            .expect("a lane's table reaches every entry that it holds")
+    }
+
+    pub(super) fn cell(&self) -> Option<&'static Cell> {
+        match self.holder {
+            Holder::Lane(lane) => self.pointer(lane).cell(),
+            Holder::Nobody | Holder::Everybody => self.slot().place.cell(),
+        }
+    }
+
+    /// Value and timestamp of now; none where there are none.
+    pub(super) fn value(&self) -> Option<(f64, f64)> {
+        let cell = self.cell()?;
+        match self.holder {
+            Holder::Lane(_) => Some((cell.uncarried(), 0.0)),
+            Holder::Nobody | Holder::Everybody => cell.load(),
+        }
+    }
+
+    /// Adds to it. If it is a lane's, the caller is the owner.
+    pub(super) fn add(&self, v: f64) {
+        match self.holder {
+            Holder::Lane(lane) => {
+                let _here = self.pointer(lane).add(v);
+            }
+            Holder::Nobody | Holder::Everybody => {
+                if let Some(cell) = self.cell()
+                    && !cell.add(v)
+                {
+                    // A current cell is never sealed by us; a stranger wrote those bits into our shard.
+                    cell.store(v, 0.0);
+                }
+            }
+        }
+    }
+
+    /// Stores the value of what everybody may store into.
+    pub(super) fn set(&self, v: f64, unix_seconds: Option<f64>) {
+        let place = &self.slot().place;
+        let is_done = match unix_seconds {
+            Some(unix_seconds) => place.set_with_timestamp(v, unix_seconds),
+            None => place.cell().is_some_and(|cell| cell.set(v)),
+        };
+        if !is_done && let Some(cell) = place.cell() {
+            // As above.
+            cell.store(v, unix_seconds.unwrap_or(0.0));
+        }
+    }
+
+    /// Gives an entry that nobody stored into yet to a holder.
+    pub(super) fn give_to(&mut self, holder: Holder) {
+        let slot = self.slot();
+        match holder {
+            Holder::Nobody => {}
+            Holder::Everybody => slot.set_shared(),
+            Holder::Lane(lane) => {
+                lanes::reach(usize::from(lane), self.slot, self.slot + 1);
+                let Some(cell) = slot.place.cell() else {
+                    return;
+                };
+                if cell.value().is_none() {
+                    // A stranger's seal.
+                    cell.store(0.0, 0.0);
+                }
+                if self.is_in_shard
+                    && let Some(memory) = self.memory
+                {
+                    // It was sealed when the value went into the shard, and no call has ever held it.
+                    memory.store(0.0, 0.0);
+                }
+                self.pointer(lane).point_to(cell);
+                slot.place.forget();
+            }
+        }
+        self.holder = holder;
+    }
+
+    /// Begins in a shard's cell, which has its first value.
+    pub(super) fn begin_in_shard(&mut self, cell: &'static Cell) {
+        self.is_in_shard = true;
+        match self.holder {
+            Holder::Lane(lane) => self.pointer(lane).point_to(cell),
+            Holder::Nobody | Holder::Everybody => self.slot().place.point_to(cell),
+        }
+        self.show();
+    }
+
+    /// Begins in memory.
+    pub(super) fn begin_in_memory(&mut self, cells: &mut MemoryCells, value: f64, timestamp: f64) {
+        self.is_in_shard = false;
+        let memory = self.memory_cell(cells);
+        match self.holder {
+            Holder::Lane(lane) => {
+                memory.store(value, 0.0);
+                self.pointer(lane).point_to(memory);
+            }
+            Holder::Nobody | Holder::Everybody => {
+                self.slot().place.begin_in(memory, value, timestamp);
+            }
+        }
+        self.show();
+    }
+
+    fn show(&self) {
+        if self.holder == Holder::Everybody {
+            self.slot().set_shared();
+        }
+    }
+
+    /// A shard has a cell for it, with the value of now; `move_to` follows at once.
+    pub(super) fn set_in_shard(&mut self) {
+        self.is_in_shard = true;
+    }
+
+    /// Moves the value from memory into a shard's cell. Gives the cell that its owner may still be about to add to.
+    pub(super) fn move_to(&self, cell: &'static Cell) -> Option<&'static Cell> {
+        match self.holder {
+            Holder::Nobody | Holder::Everybody => {
+                self.slot().place.move_to(cell);
+                None
+            }
+            Holder::Lane(lane) => {
+                let pointer = self.pointer(lane);
+                let memory = pointer.cell()?;
+                pointer.move_on(memory, cell);
+                Some(memory)
+            }
+        }
+    }
+
+    /// Whether the memory cell is to be looked after from now on, and was not before.
+    pub(super) fn watch(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_watched, true)
+    }
+
+    fn memory_cell(&mut self, cells: &mut MemoryCells) -> &'static Cell {
+        let holder = self.holder;
+        self.memory.get_or_insert_with(|| cells.take(holder))
+    }
+
+    /// Goes on in memory after the shard was lost; in a new shard soon. Gives whether it has a value still (if not, it has none to claim until
+    /// somebody sets one), and the cell that its owner may still be about to add to.
+    pub(super) fn go_on_in_memory(
+        &mut self,
+        cells: &mut MemoryCells,
+        values: &GoneValues,
+        key_len_bytes: usize,
+    ) -> (bool, Option<&'static Cell>) {
+        self.is_in_shard = false;
+        if let Holder::Lane(lane) = self.holder {
+            return (true, self.go_on_in_lane(lane, cells, values, key_len_bytes));
+        }
+        let memory = self.memory_cell(cells);
+        let place = &self.slot().place;
+        match values {
+            // What a call of this moment still adds to the old cell is in the deleted file with the rest.
+            GoneValues::StayBehind => place.begin_in(memory, 0.0, 0.0),
+            GoneValues::GoOn => place.move_to(memory),
+            GoneValues::GoOnFromFile => {
+                let (value, timestamp) = self.value().unwrap_or_default();
+                place.begin_in(memory, value, timestamp);
+            }
+            GoneValues::AreLeftIn(left) => {
+                return (self.go_on_from_remains(memory, left, key_len_bytes), None);
+            }
+        }
+        (true, None)
+    }
+
+    /// Goes on with what is in no file; a gauge with what is still known of it.
+    fn go_on_from_remains(&self, memory: &'static Cell, left: &Left, key_len_bytes: usize) -> bool {
+        let place = &self.slot().place;
+        let Some(cell) = place.cell() else {
+            return false;
+        };
+        let fate = left.remains.fate_of(cell, key_len_bytes);
+        let is_known = match fate {
+            Fate::InMemory | Fate::OutOfReach => true,
+            Fate::InFile => left.carries_on,
+            Fate::Doubtful => false,
+        };
+        let is_private = left.is_private || fate == Fate::InMemory;
+        match (is_known, is_private) {
+            // What a call of this moment still adds to the old cell is in the file with the rest.
+            (false, _) => place.begin_in(memory, 0.0, 0.0),
+            (true, true) => place.move_to(memory),
+            // The cell is the file's, where the seal must not stand: a call of this very moment may be lost.
+            (true, false) => {
+                let (value, timestamp) = self.value().unwrap_or_default();
+                place.begin_in(memory, value, timestamp);
+            }
+        }
+        // A gauge's zero in the place of a lost value was set by nobody.
+        let is_void = left.carries_on && fate != Fate::InFile && memory.value() == Some(0.0);
+        if is_void {
+            place.forget();
+        }
+        !is_void
+    }
+
+    /// The same for a lane's entry, whose old cell cannot be closed: its owner may add to it once more. Gives that cell if what it gets
+    /// is in no file.
+    fn go_on_in_lane(
+        &mut self,
+        lane: u8,
+        cells: &mut MemoryCells,
+        values: &GoneValues,
+        key_len_bytes: usize,
+    ) -> Option<&'static Cell> {
+        let pointer = self.pointer(lane);
+        let old = pointer.cell()?;
+        let fate = match values {
+            GoneValues::AreLeftIn(left) => left.remains.fate_of(old, key_len_bytes),
+            // What is added to a deleted file is in it with the rest.
+            GoneValues::StayBehind | GoneValues::GoOn | GoneValues::GoOnFromFile => Fate::InFile,
+        };
+        let carried = match fate {
+            Fate::InFile | Fate::Doubtful => 0.0,
+            // The cell is a part of the file that nobody reads: a call of this very moment may be lost.
+            Fate::OutOfReach => Cell::canonical(old.value().unwrap_or(f64::NAN)),
+            Fate::InMemory => old.carry(),
+        };
+        if carried != 0.0 {
+            // Into a new one: the owner may still be about to store into the one of before.
+            let memory = cells.take(self.holder);
+            memory.store(carried, 0.0);
+            self.memory = Some(memory);
+            self.is_watched = false;
+        }
+        pointer.point_to(self.memory_cell(cells));
+        (fate == Fate::InMemory).then_some(old)
+    }
+}
