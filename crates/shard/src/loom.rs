@@ -1,8 +1,8 @@
 //! The atomics of cells and slots: the standard library's, or loom's when the model checker runs (`--cfg loom`), so that what is
 //! model-checked is what is shipped.
 //!
-//! One pair of fences is not the same in both: a lane's owner pays for no fence, because whoever moves its cells has the kernel run one on
-//! every core ([`fence_all_threads`](crate::map::process::fence_all_threads)). In the model both sides run a fence of their own.
+//! One pair of fences is not the same in both: who adds to a lane's cell or reads one pays for no fence, because whoever moves cells has the
+//! kernel run one in every thread (`fence_all_threads`). In the model both sides run a fence of their own.
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
@@ -30,14 +30,14 @@ pub(crate) fn wait_a_moment(_attempt: u32) {
     ::loom::thread::yield_now();
 }
 
-/// A lane's owner's half of the pair: holds the compiler back, and the processor not at all.
+/// The cheap half of the pair, of those who use cells: holds the compiler back, and the processor not at all.
 #[cfg(not(loom))]
 #[inline(always)]
-pub(crate) fn fence_of_owner() {
+pub(crate) fn light_fence() {
     std::sync::atomic::compiler_fence(Ordering::SeqCst);
 }
 
 #[cfg(loom)]
-pub(crate) fn fence_of_owner() {
+pub(crate) fn light_fence() {
     fence(Ordering::SeqCst);
 }

@@ -345,8 +345,10 @@ impl Laned {
     fn add(&self, v: f64) {
         if self.pointer.add(v) == Added::Late {
             let _writers = self.writers.lock().unwrap();
-            let late = self.take_late();
-            assert_eq!(self.pointer.add(late), Added::Here, "moved under the lock");
+            self.moves.make(|| {
+                let late = self.take_late();
+                assert_eq!(self.pointer.add(late), Added::Here, "moved under the lock");
+            });
         }
     }
 
@@ -467,11 +469,11 @@ fn who_takes_a_lane_goes_on_where_its_owner_before_stopped() {
             thread::spawn(move || {
                 let has_lane = laned.lane.take();
                 if has_lane {
+                    assert!(!laned.lane.take(), "a lane has one owner");
                     laned.add(2.0);
                 } else {
                     assert!(laned.everybody.add(2.0));
                 }
-                assert!(!laned.lane.take(), "a lane has one owner");
             })
         };
         ending.join().unwrap();

@@ -2,7 +2,7 @@
 //!
 //! Invariant: one thread at a time moves cells (it holds the writers' lock); readers never wait for it.
 
-use crate::loom::{AtomicU64, Ordering, fence};
+use crate::loom::{AtomicU64, Ordering, fence, light_fence};
 
 /// Counts the beginnings and the ends of moves.
 #[derive(Debug)]
@@ -49,6 +49,9 @@ impl Moves {
         let before = self.count.load(Ordering::Acquire);
         let result = read();
         fence(Ordering::Acquire);
+        // Pairs with the fence that the mover has every thread run: either what was read is older than that and the mover has carried it over,
+        // or the odd number is seen.
+        light_fence();
         let after = self.count.load(Ordering::Relaxed);
         (before == after && before.is_multiple_of(2)).then_some(result)
     }

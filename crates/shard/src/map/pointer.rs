@@ -6,7 +6,7 @@
 use std::ptr;
 
 use super::cell::Cell;
-use crate::loom::{AtomicPtr, Ordering, fence_of_owner};
+use crate::loom::{AtomicPtr, Ordering, light_fence};
 
 /// What became of an addition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl CellPointer {
         cell.add_alone(v);
         // Whoever moves a value stores the new pointer, has every thread run a fence, and reads the old cell again. Either our store is
         // before that fence, and he sees it; or what follows is behind it, and sees the new pointer.
-        fence_of_owner();
+        light_fence();
         if ptr::eq(self.0.load(Ordering::Relaxed), cell) {
             Added::Here
         } else {

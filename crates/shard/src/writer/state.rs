@@ -488,11 +488,15 @@ impl WriterState {
             return;
         }
         let item = entry.item;
-        let amount = late.cell.carry();
-        if amount != 0.0 {
+        if late.cell.uncarried() == 0.0 {
+            return;
+        }
+        // A reader that still holds the old pointer must not see one cell without the other.
+        MOVES.make(|| {
+            let amount = late.cell.carry();
             let entry = self.entry_for(item, to, messages);
             self.entries[entry].add(amount);
-        }
+        });
     }
 
     /// In a fork's child, which has one thread: forgets cells, mappings and descriptors; what is in memory on purpose stays, and only
