@@ -30,7 +30,7 @@ impl Declaration {
         let (kind, suffix, bounds) = match &schema.shape {
             Shape::Counter => (Kind::Counter, "_total", Vec::new()),
             Shape::Gauge(_) => (Kind::Gauge, "", Vec::new()),
-            Shape::Histogram(bounds) => (Kind::Histogram, "", bounds.to_vec()),
+            Shape::Histogram(buckets) => (Kind::Histogram, "", buckets.bounds().to_vec()),
         };
         Declaration {
             name: format!("{}{suffix}", schema.family),

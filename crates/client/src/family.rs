@@ -36,10 +36,10 @@ impl Handle for Gauge {
 
 impl Handle for Histogram {
     fn over(series: Series, shape: &Shape, complaints: &Arc<Complaints>) -> Histogram {
-        let Shape::Histogram(bounds) = shape else {
+        let Shape::Histogram(buckets) = shape else {
             unreachable!("a table of histograms has the shape of a histogram")
         };
-        Histogram::new(series, bounds.clone(), complaints.clone())
+        Histogram::new(series, buckets.clone(), complaints.clone())
     }
 }
 
@@ -83,21 +83,27 @@ impl<H: Handle> Table<H> {
 
     #[inline]
     fn at(&self, position: usize, values: impl FnOnce() -> Vec<&'static str>) -> &H {
-        // A label set of the macros is always in range; one written by hand must not be able to stop a program.
-        let place = &self.places[position.min(self.places.len() - 1)];
-        match place.get() {
+        match self.places.get(position).and_then(OnceLock::get) {
             Some(handle) => handle,
-            None => {
-                // Filled outside of `get_or_init`: the writer may lead to a subscriber that comes back here for the same series,
-                // and a fork in between must not find the place taken: so it is taken for the time of one move alone.
-                // Two that are made at once lead to the same cells, since the writer has one entry for each key.
-                let handle = self.fill(&values());
-                place.get_or_init(|| handle)
-            }
+            None => self.at_first(position, &values()),
         }
     }
 
     #[cold]
+    #[inline(never)]
+    fn at_first(&self, position: usize, values: &[&str]) -> &H {
+        // A label set of the macros is always in range; one written by hand must not be able to stop a program.
+        let place = &self.places[position.min(self.places.len() - 1)];
+        if let Some(handle) = place.get() {
+            return handle;
+        }
+        // Filled outside of `get_or_init`: the writer may lead to a subscriber that comes back here for the same series,
+        // and a fork in between must not find the place taken: so it is taken for the time of one move alone.
+        // Two that are made at once lead to the same cells, since the writer has one entry for each key.
+        let handle = self.fill(values);
+        place.get_or_init(|| handle)
+    }
+
     fn fill(&self, values: &[&str]) -> H {
         let keys = self.schema.keys(self.names, values);
         let series = self

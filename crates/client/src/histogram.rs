@@ -7,30 +7,31 @@ use std::time::Duration;
 
 use metricsd_shard::Series;
 
+use crate::buckets::Buckets;
 use crate::counter::AMOUNT_MAX;
 use crate::defects::{Complaints, Defect};
 
 /// A distribution over fixed buckets. Cheap to clone; every clone records into the same series.
 ///
-/// Cost of [`observe`](Self::observe): a binary search over the bounds and two atomic additions; no lock, allocation or system
-/// call.
+/// Cost of [`observe`](Self::observe): a look into a table, a comparison, and two additions; no lock, allocation or system call, and no
+/// branch that depends on the value.
 #[derive(Clone, Debug)]
 pub struct Histogram {
     /// Cell 0 is the sum, cell `n + 1` the bucket of bound `n`.
     series: Series,
-    bounds: Arc<[f64]>,
+    buckets: Arc<Buckets>,
     complaints: Arc<Complaints>,
 }
 
 impl Histogram {
     pub(crate) fn new(
         series: Series,
-        bounds: Arc<[f64]>,
+        buckets: Arc<Buckets>,
         complaints: Arc<Complaints>,
     ) -> Histogram {
         Histogram {
             series,
-            bounds,
+            buckets,
             complaints,
         }
     }
@@ -45,8 +46,7 @@ impl Histogram {
             self.complaints.refuse(Defect::NotFinite);
             return;
         }
-        // The last bound is +Inf, so a bucket is always found.
-        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        let bucket = self.buckets.of(value);
         // Bucket before sum: whoever reads in between sees an observation whose value is missing, never a value that was not
         // observed.
         self.series.add(1 + bucket, 1.0);
@@ -61,7 +61,7 @@ impl Histogram {
 
     /// How many values this process has recorded.
     pub fn count(&self) -> f64 {
-        (1..=self.bounds.len())
+        (1..=self.buckets.bounds().len())
             .map(|bucket| self.series.get(bucket))
             .sum()
     }

@@ -69,7 +69,7 @@
 //! | call | cost |
 //! |---|---|
 //! | `inc`, `add`, `set` on a handle | one atomic operation; no lock, allocation or system call |
-//! | `observe` | a binary search over the bounds and two atomic additions |
+//! | `observe` | a look into a table, one comparison, and two atomic additions; a few comparisons more where bounds are close |
 //! | `set` on a most-recent gauge | as `set`, reading the clock, and a lock of that one cell |
 //! | `family.with(&labels)` | index arithmetic and one load |
 //! | the first `with` of a label set with text, the first `set` of a gauge | a lock, and writing the series' keys |
@@ -132,6 +132,7 @@
 //! are lost. No call is async-signal-safe.
 #![forbid(unsafe_code)]
 
+mod buckets;
 mod catalogue;
 mod counter;
 mod declaration;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use metricsd_exporter::{format_float, is_legal_metric_name};
 use metricsd_shard::{Create, FileKind, GaugeMode, Key};
 
+use crate::buckets::Buckets;
+
 /// Longest metric name, in bytes. Longer ones are a mistake, and every series repeats the name.
 const NAME_LEN_MAX_BYTES: usize = 200;
 /// Longest help text, in bytes: every entry of a shard repeats it.
@@ -23,8 +25,7 @@ const RESERVED_PREFIXES: [&str; 2] = ["metricsd_", "process_"];
 pub(crate) enum Shape {
     Counter,
     Gauge(GaugeMode),
-    /// Upper bounds, ascending, the last one `+Inf`.
-    Histogram(Arc<[f64]>),
+    Histogram(Arc<Buckets>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -98,7 +99,7 @@ impl Schema {
     /// What stands for this schema where cells are shared by all registrations of its type.
     pub(crate) fn shared(&self) -> Schema {
         let shape = match &self.shape {
-            Shape::Histogram(_) => Shape::Histogram(Arc::from([f64::INFINITY])),
+            Shape::Histogram(_) => Shape::Histogram(Arc::new(Buckets::new(&[]))),
             other => other.clone(),
         };
         Schema {
@@ -132,8 +133,8 @@ impl Schema {
         match &self.shape {
             Shape::Counter => vec![self.key("_total", labels)],
             Shape::Gauge(_) => vec![self.key("", labels)],
-            Shape::Histogram(bounds) => {
-                let buckets = bounds.iter().map(|bound| {
+            Shape::Histogram(buckets) => {
+                let buckets = buckets.bounds().iter().map(|bound| {
                     let mut with_bound = labels.clone();
                     with_bound.push(("le".to_owned(), spelled(*bound)));
                     self.key("_bucket", with_bound)
@@ -176,7 +177,7 @@ impl Schema {
 pub(crate) fn histogram_bounds(
     buckets: &[f64],
     combinations: usize,
-) -> (Arc<[f64]>, Option<Refusal>) {
+) -> (Arc<Buckets>, Option<Refusal>) {
     let finite = match buckets {
         [finite @ .., f64::INFINITY] => finite,
         all => all,
@@ -187,12 +188,11 @@ pub(crate) fn histogram_bounds(
         || !ascending
         || finite.iter().any(|bound| !bound.is_finite())
     {
-        return (Arc::from([f64::INFINITY]), Some(Refusal::Buckets));
+        return (Arc::new(Buckets::new(&[])), Some(Refusal::Buckets));
     }
     let cells = combinations.saturating_mul(finite.len() + 2);
-    let bounds = finite.iter().copied().chain([f64::INFINITY]).collect();
     (
-        bounds,
+        Arc::new(Buckets::new(finite)),
         (cells > HISTOGRAM_CELLS_MAX).then_some(Refusal::TooManySeries),
     )
 }
