@@ -188,6 +188,7 @@ fn label_sets<'a>(registry: &Registry, random: &'a [u64]) -> Vec<Case<'a>> {
     };
     let enums = registry.counter_family::<Enums>("enums_total", "By enums.");
     let texts = registry.counter_family::<Texts>("texts_total", "By text.");
+    let same = texts.clone();
     let cells: Vec<AtomicU64> = (0..24).map(|_| AtomicU64::new(0)).collect();
     let (methods, paths) = (black_box(METHODS), black_box(PATHS));
     let all = registry.counter_family::<Enums>("held_enums_total", "By enums, handles held.");
@@ -224,6 +225,17 @@ fn label_sets<'a>(registry: &Registry, random: &'a [u64]) -> Vec<Case<'a>> {
                     path: Path::ALL[path],
                 };
                 enums.with(&labels).inc();
+            }),
+        ),
+        (
+            "4 two text labels, always the same",
+            repeat(move |_| {
+                let (method, path) = black_box((1, 2));
+                let labels = Texts {
+                    method: MethodText::new(methods[method]),
+                    path: PathText::new(paths[path]),
+                };
+                same.with(&labels).inc();
             }),
         ),
         (

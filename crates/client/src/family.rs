@@ -85,13 +85,13 @@ impl<H: Handle> Table<H> {
     fn at(&self, position: usize, values: impl FnOnce() -> Vec<&'static str>) -> &H {
         match self.places.get(position).and_then(OnceLock::get) {
             Some(handle) => handle,
-            None => self.at_first(position, &values()),
+            None => self.at_first(position, values),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn at_first(&self, position: usize, values: &[&str]) -> &H {
+    fn at_first(&self, position: usize, values: impl FnOnce() -> Vec<&'static str>) -> &H {
         // A label set of the macros is always in range; one written by hand must not be able to stop a program.
         let place = &self.places[position.min(self.places.len() - 1)];
         if let Some(handle) = place.get() {
@@ -100,7 +100,7 @@ impl<H: Handle> Table<H> {
         // Filled outside of `get_or_init`: the writer may lead to a subscriber that comes back here for the same series,
         // and a fork in between must not find the place taken: so it is taken for the time of one move alone.
         // Two that are made at once lead to the same cells, since the writer has one entry for each key.
-        let handle = self.fill(values);
+        let handle = self.fill(&values());
         place.get_or_init(|| handle)
     }
 

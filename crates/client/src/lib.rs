@@ -73,7 +73,7 @@
 //! | `set` on a most-recent gauge | as `set`, reading the clock, and a lock of that one cell |
 //! | `family.with(&labels)` | index arithmetic and one load |
 //! | the first `with` of a label set with text, the first `set` of a gauge | a lock, and writing the series' keys |
-//! | making a [`label_text!`] value | sanitising, an allocation and a look-up; a lock if it is new; make it once and keep it |
+//! | making a [`label_text!`] value | a look into a table of this thread for text of at most 32 bytes that it knows; else sanitising, an allocation and a look-up, and a lock if the value is new |
 //! | a call that is refused | a few atomic operations; the first of its kind of a family also wakes the thread that logs it |
 //! | registration | a lock; every series of a finite family is made at once |
 //! | [`Registry::render`] | reads every cell; holds up nobody who records through a handle |

@@ -3,8 +3,13 @@
 //! value that it knows is found without a lock, so that a fork cannot take it away.
 //! It must not touch cells or files.
 
+mod recall;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+
+use recall::Raw;
 
 /// What is recorded for values that arrive after a domain is full.
 pub const OTHER: &str = "other";
@@ -26,6 +31,8 @@ pub struct TextDomain {
     spelling: Spelling,
     len_max_bytes: usize,
     values_max: u16,
+    /// Which domain of the process this is; 0 until it was asked for a value.
+    number: AtomicU64,
     /// Open addressing from a value's hash on; a place is filled once, and the first free one ends a search. At most half of
     /// them are ever filled.
     places: OnceLock<Box<[OnceLock<Known>]>>,
@@ -35,32 +42,43 @@ pub struct TextDomain {
 
 #[derive(Debug)]
 struct Known {
-    value: &'static str,
+    value: &'static &'static str,
     index: u16,
 }
 
 /// One sanitised value of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text {
-    value: &'static str,
-    index: u16,
-    overflow: bool,
+    /// A pointer to a slice and not the slice: a text is two words, which are returned in registers. More words, or parts of words,
+    /// would be stored and loaded again, in another size, which a processor does not forward.
+    value: &'static &'static str,
+    /// The index in the domain, doubled; one more for an overflow.
+    number: u32,
 }
 
 impl Text {
+    const NONE: Text = Text::new(&OTHER, 0, false);
+
+    const fn new(value: &'static &'static str, index: u16, overflow: bool) -> Text {
+        let number = (index as u32) << 1 | overflow as u32;
+        Text { value, number }
+    }
+
     /// What stands in the exposition.
     pub const fn as_str(self) -> &'static str {
         self.value
     }
 
     /// Number of the value inside its domain; the domain's `values_max` is `other`.
+    #[inline]
     pub const fn index(self) -> usize {
-        self.index as usize
+        (self.number >> 1) as usize
     }
 
     /// Whether the domain was full when this value arrived, so that it is recorded as `other`.
+    #[inline]
     pub const fn is_overflow(self) -> bool {
-        self.overflow
+        self.number & 1 == 1
     }
 }
 
@@ -80,13 +98,53 @@ impl TextDomain {
             spelling,
             len_max_bytes,
             values_max: values_max as u16,
+            number: AtomicU64::new(0),
             places: OnceLock::new(),
             count: Mutex::new(0),
         }
     }
 
-    /// The label value for `raw`. Allocates; a value that is new takes a lock, and is kept for the life of the process.
+    /// The label value for `raw`. Text of at most 32 bytes that this thread has asked for not long ago is found without a lock, an
+    /// allocation or a look at each of its characters; other text allocates. A value that is new takes a lock, and is kept
+    /// for the life of the process.
+    #[inline]
     pub fn text(&self, raw: &str) -> Text {
+        match self.raw(raw).and_then(|raw| raw.recall()) {
+            Some(text) => text,
+            None => self.text_again(raw),
+        }
+    }
+
+    #[inline]
+    fn raw(&self, raw: &str) -> Option<Raw> {
+        // Relaxed: the number says nothing about other memory.
+        Raw::new(self.number.load(Ordering::Relaxed), raw)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn text_again(&self, raw: &str) -> Text {
+        self.ensure_number();
+        let text = self.look_up(raw);
+        if let Some(raw) = self.raw(raw) {
+            raw.learn(text);
+        }
+        text
+    }
+
+    /// Numbers and not addresses: a domain may move, and another one may lie where it was.
+    fn ensure_number(&self) {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        if self.number.load(Ordering::Relaxed) == 0 {
+            let number = 1 + LAST.fetch_add(1, Ordering::Relaxed);
+            // Another thread may have been faster; then that number stands.
+            let _stands =
+                self.number
+                    .compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    fn look_up(&self, raw: &str) -> Text {
         let spelled = spell(self.spelling, self.len_max_bytes, raw);
         if spelled == OTHER {
             // Not an overflow: the caller said so. It shares the series of the overflow, since one key must not exist twice.
@@ -117,25 +175,18 @@ impl TextDomain {
         *count += 1;
         // Leaked on purpose: at most `values_max` times, and it makes a label value `Copy` and free to read.
         let value: &'static str = Box::leak(spelled.into_boxed_str());
+        let value = Box::leak(Box::new(value));
         place.get_or_init(|| Known { value, index }).text()
     }
 
     const fn other(&self, overflow: bool) -> Text {
-        Text {
-            value: OTHER,
-            index: self.values_max,
-            overflow,
-        }
+        Text::new(&OTHER, self.values_max, overflow)
     }
 }
 
 impl Known {
     fn text(&self) -> Text {
-        Text {
-            value: self.value,
-            index: self.index,
-            overflow: false,
-        }
+        Text::new(self.value, self.index, false)
     }
 }
 
@@ -148,7 +199,7 @@ fn find<'a>(places: &'a [OnceLock<Known>], value: &str) -> Result<&'a Known, &'a
     for place in from.iter().chain(before) {
         match place.get() {
             None => return Err(place),
-            Some(known) if known.value == value => return Ok(known),
+            Some(known) if *known.value == value => return Ok(known),
             Some(_) => {}
         }
     }
@@ -211,7 +262,9 @@ macro_rules! label_text {
 
         #[allow(dead_code, reason = "not every program reads the value back")]
         impl $name {
-            /// The sanitised value of `raw`. Allocates, and takes a lock if the value is new: make it once and keep it.
+            /// The sanitised value of `raw`. A value that is new takes a lock; text of more than 32 bytes, or that this thread has not
+            /// asked for before, allocates.
+            #[inline]
             $vis fn new(raw: &str) -> $name {
                 static DOMAIN: $crate::TextDomain = $crate::TextDomain::new($crate::Spelling::$spelling, $len_max_bytes, $values_max);
                 $name(DOMAIN.text(raw))
