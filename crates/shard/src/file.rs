@@ -1,5 +1,5 @@
 //! Opens one file for reading. The directory is hostile input: regular files only, no link followed, no open that blocks,
-//! sizes bounded, pread only.
+//! sizes bounded; what is not known of a file is read with pread alone.
 //!
 //! Must not write, delete, or open anything for writing.
 
@@ -17,6 +17,8 @@ use crate::extent::{Extent, Next};
 use crate::identity::Identity;
 use crate::layout::HEADER_LEN_BYTES;
 use crate::liveness::{self, FileSystem, Liveness};
+#[cfg(not(loom))]
+use crate::map::read_only::ShardMap;
 
 /// Longest file that is opened: the used length is an i32 and files double, so no writer makes a longer one.
 pub const FILE_LEN_MAX_BYTES: u64 = 1 << 31;
@@ -244,6 +246,16 @@ impl ShardFile {
             }
         }
         Ok(())
+    }
+
+    /// Maps the first `len_bytes` of the file for reading, for as long as the map lives. They were read and parsed before: a length is
+    /// not believed here either.
+    ///
+    /// # Errors
+    /// The system's.
+    #[cfg(not(loom))]
+    pub fn map(&self, len_bytes: usize) -> io::Result<ShardMap> {
+        ShardMap::new(self.fd.as_fd(), len_bytes)
     }
 
     /// Asks the kernel whether anybody has it open for writing. Only the daemon's `serve` may call it, after

@@ -46,10 +46,12 @@ pub use liveness::{
     FileSystem, Liveness, SelfTestFailure, UnknownReason, file_system_supports_leases, self_test,
 };
 pub use map::lease::{ignore_sigio, ignore_sigxfsz};
+#[cfg(not(loom))]
+pub use map::read_only::{Lost, ShardMap};
 #[cfg(loom)]
 pub use map::{
     cell::Cell,
-    guard::Watch,
+    guard::{Span, Watch},
     lane::Lane,
     moves::Moves,
     pointer::{Added, CellPointer},

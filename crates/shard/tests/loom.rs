@@ -6,7 +6,7 @@
 use loom::sync::atomic::{AtomicUsize, Ordering, fence};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
-use metricsd_shard::{Added, Cell, CellPointer, CellSlot, Lane, Moves, Watch};
+use metricsd_shard::{Added, Cell, CellPointer, CellSlot, Lane, Moves, Span, Watch};
 
 /// A slot and the writers' lock: what a series' call has in hand.
 struct Entry {
@@ -578,5 +578,76 @@ fn a_sum_that_another_thread_reads_beside_a_move_never_goes_back() {
         );
         owner.join().unwrap();
         mover.join().unwrap();
+    });
+}
+
+/// What a handler does: the record of a page, and how far into it the page is.
+fn record_of<'a>(records: &'a [(Span, Watch)], page: u64) -> Option<(&'a Watch, u64)> {
+    let found = |(span, watch): &'a (Span, Watch)| Some((watch, span.offset_of(page)?));
+    records.iter().find_map(found)
+}
+
+/// The range that is given back begins before the one that is met and the range that takes its record is long: the start of the one with
+/// the length of the other would cover it.
+#[test]
+fn a_fault_finds_its_own_range_while_another_record_is_used_again() {
+    loom::model(|| {
+        let records = Arc::new([
+            (Span::nowhere(), Watch::new(8192)),
+            (Span::nowhere(), Watch::new(4096)),
+        ]);
+        assert!(records[0].0.lend(10, 2));
+        assert!(records[1].0.lend(20, 1));
+        let reuse = {
+            let records = Arc::clone(&records);
+            thread::spawn(move || {
+                let (span, watch) = &records[0];
+                span.give_back();
+                watch.begin_again(50 * 4096);
+                assert!(span.lend(100, 50));
+                let (found, offset) = record_of(&*records, 149).expect("lent");
+                assert!(found.lose_from(offset * 4096, |from, to| {
+                    assert_eq!((from, to), (49 * 4096, 50 * 4096), "the old range's rest");
+                    true
+                }));
+            })
+        };
+        let (found, offset) = record_of(&*records, 20).expect("lent all the time");
+        assert_eq!(offset, 0);
+        assert!(found.lose_from(0, |from, to| {
+            assert_eq!((from, to), (0, 4096), "another's range");
+            true
+        }));
+        assert_eq!(records[1].1.held_len_bytes(), 0);
+        reuse.join().unwrap();
+        assert_eq!(records[0].1.held_len_bytes(), 49 * 4096);
+    });
+}
+
+/// Who meets a page in a range that another thread mapped and handed over finds the watch of that range, not what is left of the last one.
+#[test]
+fn a_range_that_takes_an_old_record_begins_whole() {
+    loom::model(|| {
+        let records = Arc::new([(Span::nowhere(), Watch::new(4096))]);
+        assert!(records[0].0.lend(10, 1));
+        assert!(records[0].1.lose_from(0, |_, _| true));
+        let next = {
+            let records = Arc::clone(&records);
+            thread::spawn(move || {
+                let (span, watch) = &records[0];
+                span.give_back();
+                watch.begin_again(8192);
+                assert!(span.lend(30, 2));
+            })
+        };
+        // As soon as the span says that the range is lent.
+        if let Some((found, offset)) = record_of(&*records, 31) {
+            assert!(found.lose_from(offset * 4096, |from, to| {
+                assert_eq!((from, to), (4096, 8192));
+                true
+            }));
+            assert_eq!(found.held_len_bytes(), 4096);
+        }
+        next.join().unwrap();
     });
 }

@@ -456,7 +456,7 @@ impl Index {
             .filter(|shard| shard.kept.is_some() && shard.place == Place::Named)
             .skip(self.descriptor_budget)
         {
-            shard.kept = None;
+            shard.close();
         }
         self.kept_count = self.descriptor_budget;
         ShardFile::open_at(directory, name)

@@ -6,6 +6,7 @@
 mod archived;
 mod conflicts;
 mod index;
+mod maps;
 mod notes;
 mod processes;
 mod reading;
@@ -24,6 +25,7 @@ use metricsd_shard::file_system_supports_leases;
 
 use self::archived::Archived;
 use self::index::{Index, Opened};
+use self::maps::MapBudget;
 use self::notes::Notes;
 use self::processes::Processes;
 use self::reading::{THREADS_MAX, read_values};
@@ -39,6 +41,7 @@ pub use self::archived::Terms;
 pub use self::conflicts::NamedConflict;
 pub use self::processes::Process;
 pub use self::rest::FileTimes;
+use self::shard::Buffers;
 pub use self::shard::{Place, Shard};
 pub use self::sources::Superseded;
 
@@ -86,8 +89,9 @@ pub struct Collector {
     archived: Archived,
     /// The archive's shape that the plan rests on.
     planned_shape: Option<u64>,
-    /// Content of the files that are being read, one for each thread that reads.
-    buffers: Vec<Vec<u8>>,
+    /// What is being read, for each thread that reads.
+    buffers: Vec<Buffers>,
+    maps: Arc<MapBudget>,
     notes: Notes,
 }
 
@@ -154,7 +158,8 @@ impl Collector {
             state: None,
             archived: Archived::default(),
             planned_shape: None,
-            buffers: vec![Vec::new(); threads],
+            buffers: (0..threads).map(|_| Buffers::default()).collect(),
+            maps: MapBudget::of_this_process(),
             notes: Notes::default(),
         }
     }
@@ -373,7 +378,12 @@ impl Collector {
         let directory = &self.directory;
         let times_tell = file_system_supports_leases(directory.as_fd()).is_ok_and(faults_set_times);
         let answer = |shard: &Shard| answers.get(&shard.identity).copied().filter(|_| times_tell);
-        let visited = read_values(self.index.shards_mut(), &mut self.buffers, &answer);
+        let visited = read_values(
+            self.index.shards_mut(),
+            &mut self.buffers,
+            &self.maps,
+            &answer,
+        );
         read.at_rest_count = visited.at_rest_count;
         for position in visited.to_parse {
             let opened = self

@@ -2,15 +2,16 @@
 //!
 //! Invariant: every shard is visited once, whatever number of threads the system gives. Must not touch: the index, the catalog.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::shard::{Reread, Shard};
+use super::maps::MapBudget;
+use super::shard::{Buffers, Reread, Shard};
 use crate::liveness::Answer;
 
 /// Shards that a thread takes at a time: fewer would be read sooner than a thread starts.
 const SHARDS_AT_A_TIME: usize = 64;
 
-/// Threads that read at the same time. They copy out of the page cache, which more of them do not do faster.
+/// Threads that read at the same time. They wait for memory, which more of them do not get faster.
 pub(super) const THREADS_MAX: usize = 4;
 
 /// What came of it.
@@ -22,21 +23,22 @@ pub(super) struct Visited {
     pub(super) at_rest_count: usize,
 }
 
-/// Reads the values of every shard, with one thread for each buffer, this one included. `answer` says what the kernel knows of
+/// Reads the values of every shard, with one thread for each of the buffers, this one included. `answer` says what the kernel knows of
 /// a shard's writers, where that can spare a reading.
 pub(super) fn read_values(
     shards: &mut [Shard],
-    buffers: &mut [Vec<u8>],
+    buffers: &mut [Buffers],
+    maps: &Arc<MapBudget>,
     answer: &(impl Fn(&Shard) -> Option<Answer> + Sync),
 ) -> Visited {
     let helpers_wanted = shards.len().div_ceil(SHARDS_AT_A_TIME).saturating_sub(1);
     let parts = Mutex::new(shards.chunks_mut(SHARDS_AT_A_TIME).enumerate());
     let take = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let work = |buffer: &mut Vec<u8>| {
+    let work = |buffers: &mut Buffers| {
         let mut visited = Visited::default();
         while let Some((part, shards)) = take() {
             for (index, shard) in shards.iter_mut().enumerate() {
-                match shard.read_values_only(answer(shard), buffer) {
+                match shard.read_values_only(answer(shard), maps, buffers) {
                     Reread::Done => {}
                     Reread::AtRest => visited.at_rest_count += 1,
                     Reread::NeedsParsing => visited.to_parse.push(part * SHARDS_AT_A_TIME + index),
@@ -45,22 +47,22 @@ pub(super) fn read_values(
         }
         visited
     };
-    let Some((own_buffer, buffers)) = buffers.split_first_mut() else {
+    let Some((own_buffers, buffers)) = buffers.split_first_mut() else {
         return Visited::default();
     };
     std::thread::scope(|scope| {
-        let helper = |buffer| {
+        let helper = |buffers| {
             std::thread::Builder::new()
                 .name("reading".into())
-                .spawn_scoped(scope, || work(buffer))
+                .spawn_scoped(scope, || work(buffers))
         };
         // A thread that the system does not give is work for the others.
         let helpers: Vec<_> = buffers
             .iter_mut()
             .take(helpers_wanted)
-            .map_while(|buffer| helper(buffer).ok())
+            .map_while(|buffers| helper(buffers).ok())
             .collect();
-        let mut visited = work(own_buffer);
+        let mut visited = work(own_buffers);
         for helper in helpers {
             let theirs = helper.join().expect("reading is total");
             visited.to_parse.extend(theirs.to_parse);

@@ -1,17 +1,19 @@
 //! One shard in the index: its entries parsed once, its values read again at every collection unless it is at rest.
 //!
 //! Invariant: after a reading, keys and values are those of one valid prefix of the file. A file that was cut, rewritten in place
-//! or truncated is parsed from scratch; a store into a mapping changes no time stamp and needs nothing parsed. Must not write.
+//! or truncated is parsed from scratch; a store into a mapping changes no time stamp and needs nothing parsed. What is loaded from a
+//! map is nothing before the file was seen to be the one that was parsed *after* that; entries never come from a map. Must not write.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use metricsd_shard::{
-    Damage, FileKind, GaugeMode, HEADER_LEN_BYTES, Identity, READ_LEN_MAX_BYTES, ReadError,
-    ShardFile, ShardName, parse_from,
+    Damage, FileKind, GaugeMode, HEADER_LEN_BYTES, Identity, Liveness, READ_LEN_MAX_BYTES,
+    ReadError, ShardFile, ShardName, VALUE_LEN_BYTES, parse_from,
 };
 
+use super::maps::{KeptMap, MapBudget};
 use super::rest::{FileTimes, is_at_rest};
 use crate::archive::{Exact, IdentityKey, swallows_increments};
 use crate::books::{SightedEntry, identity_key};
@@ -27,6 +29,14 @@ const _: () = assert!(
     READ_LEN_MAX_BYTES < u32::MAX as usize,
     "offsets into what is read of a file fit 32 bits"
 );
+
+/// Memory that readings use one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    bytes: Vec<u8>,
+    values: Vec<f64>,
+    timestamps: Vec<f64>,
+}
 
 /// What came of reading only the values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +93,10 @@ pub struct Shard {
     noted: Vec<(u64, u64)>,
     /// Open, as long as there are descriptors to spare.
     pub(super) kept: Option<Arc<ShardFile>>,
+    /// What its values are loaded from; only while it is open.
+    map: Option<KeptMap>,
+    /// A map of it was of no use since it was parsed last.
+    is_map_refused: bool,
     offsets: Vec<u32>,
     pub(super) keys: Vec<KeyId>,
     values: Vec<f64>,
@@ -126,6 +140,8 @@ impl Shard {
             correction: Correction::default(),
             noted: Vec::new(),
             kept: Some(file),
+            map: None,
+            is_map_refused: false,
             offsets: Vec::new(),
             keys: Vec::new(),
             values: Vec::new(),
@@ -292,12 +308,19 @@ impl Shard {
         }
     }
 
+    /// The descriptor is wanted for something else.
+    pub(super) fn close(&mut self) {
+        self.kept = None;
+        self.map = None;
+    }
+
     /// Brings the values up to date if no entry has to be parsed for it. Needs nothing but the shard, so many can be read at a
     /// time. `answer` is what the kernel knows of writers, where that can spare a reading.
     pub(super) fn read_values_only(
         &mut self,
         answer: Option<Answer>,
-        buffer: &mut Vec<u8>,
+        maps: &Arc<MapBudget>,
+        buffers: &mut Buffers,
     ) -> Reread {
         let Some(file) = self.kept.clone() else {
             // By a name that it no longer has, another file could be opened.
@@ -307,6 +330,12 @@ impl Shard {
                 Reread::Done
             };
         };
+        let now = Instant::now();
+        if answer.is_none_or(|answer| answer.liveness != Liveness::Idle)
+            && let Some(reread) = self.load_values(&file, maps, buffers, now)
+        {
+            return reread;
+        }
         // The time is asked for before the content: a change in between is seen by the next reading.
         let Ok(stat) = file.stat() else {
             return Reread::NeedsParsing;
@@ -315,25 +344,73 @@ impl Shard {
         if self.parsed_at != Some(times) || self.read_failed.is_some() {
             return Reread::NeedsParsing;
         }
-        let now = Instant::now();
         if let (Some(answer), Some(read_at)) = (answer, self.values_read_at)
             && is_at_rest(answer, times, read_at, now)
         {
             return Reread::AtRest;
         }
-        if file.read_used(buffer).is_err() {
+        if file.read_used(&mut buffers.bytes).is_err() {
             return Reread::NeedsParsing;
         }
+        let bytes = buffers.bytes.as_slice();
         let is_as_parsed = match self.stopped_by {
-            None => used_len_bytes(buffer) == self.end,
+            None => used_len_bytes(bytes) == self.end,
             // Parsing again would stop at the same place, and take one thread for all damaged files.
-            Some(obstacle) => obstacle == Obstacle::at(buffer, self.end),
+            Some(obstacle) => obstacle == Obstacle::at(bytes, self.end),
         };
         if !is_as_parsed {
             return Reread::NeedsParsing;
         }
-        self.read_values(buffer, now);
+        self.read_values(buffers, now);
         Reread::Done
+    }
+
+    /// As [`Shard::read_values_only`], from a map. None: that is not possible, or nothing that could be relied on; nothing is changed
+    /// then.
+    fn load_values(
+        &mut self,
+        file: &ShardFile,
+        maps: &Arc<MapBudget>,
+        buffers: &mut Buffers,
+        read_at: Instant,
+    ) -> Option<Reread> {
+        let parsed_at = self.parsed_at?;
+        if self.is_map_refused || self.stopped_by.is_some() || self.read_failed.is_some() {
+            return None;
+        }
+        let kept = self.map.take();
+        let mut map = match kept.filter(|map| map.len_bytes() >= self.end) {
+            Some(map) => map,
+            None => maps.map(file, self.end)?,
+        };
+        // Acquire in there: entries that the length counts are there, and those that were parsed are where they were.
+        if map.used_len_bytes() != self.end {
+            self.map = Some(map);
+            return Some(Reread::NeedsParsing);
+        }
+        let Buffers {
+            values, timestamps, ..
+        } = buffers;
+        values.resize(self.offsets.len(), 0.0);
+        let timestamp_count = if self.has_timestamps() {
+            values.len()
+        } else {
+            0
+        };
+        timestamps.resize(timestamp_count, 0.0);
+        if map.load(&self.offsets, values, timestamps).is_err() {
+            // Read from the file and, if that is not what it was, parsed anew; then it may be mapped again.
+            self.is_map_refused = true;
+            return None;
+        }
+        // After the loads: a file that was cut or written to before now shows that here. What changes later is seen by the next reading.
+        let stat = file.stat().ok()?;
+        if FileTimes::of(&stat) != parsed_at || stat.len_bytes < self.end as u64 {
+            return None;
+        }
+        self.map = Some(map);
+        self.take_values(buffers, read_at);
+        Some(Reread::Done)
     }
 
     /// Reads the file again, entries included. True if entries came or went, so that a new plan is needed.
@@ -343,7 +420,7 @@ impl Shard {
     pub(super) fn read(
         &mut self,
         file: &ShardFile,
-        buffer: &mut Vec<u8>,
+        buffers: &mut Buffers,
         catalog: &mut Catalog,
         policy: &Policy,
         now: SystemTime,
@@ -354,7 +431,8 @@ impl Shard {
             source,
         })?;
         let times = FileTimes::of(&stat);
-        file.read_used(buffer)?;
+        file.read_used(&mut buffers.bytes)?;
+        let buffer = buffers.bytes.as_slice();
         let used_len_bytes = used_len_bytes(buffer);
         let rewritten = self.parsed_at != Some(times) || used_len_bytes < self.end;
         let changed = if rewritten {
@@ -365,11 +443,12 @@ impl Shard {
             false
         };
         self.parsed_at = times.are_far_from(now).then_some(times);
+        self.is_map_refused = false;
         self.stopped_by = self
             .damage
             .is_some()
             .then(|| Obstacle::at(buffer, self.end));
-        self.read_values(buffer, read_at);
+        self.read_values(buffers, read_at);
         Ok(changed)
     }
 
@@ -427,29 +506,45 @@ impl Shard {
         self.keys.push(key);
     }
 
-    fn read_values(&mut self, bytes: &[u8], read_at: Instant) {
-        let with_timestamps = matches!(
-            self.name.kind,
-            FileKind::Gauge(GaugeMode::MostRecent | GaugeMode::LiveMostRecent)
-        );
-        let mut moved = false;
+    /// Takes the values out of the bytes that were read.
+    fn read_values(&mut self, buffers: &mut Buffers, read_at: Instant) {
+        let Buffers {
+            bytes,
+            values,
+            timestamps,
+        } = buffers;
+        let words = |further: usize| {
+            let offsets = self.offsets.iter();
+            offsets.map(move |&offset| offset as usize + further)
+        };
+        values.clear();
+        values.extend(words(0).map(|offset| word(bytes, offset)));
+        timestamps.clear();
+        if self.has_timestamps() {
+            timestamps.extend(words(VALUE_LEN_BYTES).map(|offset| word(bytes, offset)));
+        }
+        self.take_values(buffers, read_at);
+    }
+
+    /// Takes values over that were read, one for each entry.
+    fn take_values(&mut self, buffers: &Buffers, read_at: Instant) {
         // An entry that is new has moved if it is not at zero.
         self.values.resize(self.keys.len(), 0.0);
-        for (value, &offset) in self.values.iter_mut().zip(&self.offsets) {
-            let new = word(bytes, offset as usize);
+        let mut moved = false;
+        for (value, new) in self.values.iter_mut().zip(&buffers.values) {
             moved |= value.to_bits() != new.to_bits();
-            *value = new;
+            *value = *new;
         }
-        if with_timestamps {
-            self.timestamps.clear();
-            self.timestamps.extend(
-                self.offsets
-                    .iter()
-                    .map(|&offset| word(bytes, offset as usize + 8)),
-            );
-        }
+        self.timestamps.clone_from(&buffers.timestamps);
         self.moved |= moved;
         self.values_read_at = Some(read_at);
+    }
+
+    fn has_timestamps(&self) -> bool {
+        matches!(
+            self.name.kind,
+            FileKind::Gauge(GaugeMode::MostRecent | GaugeMode::LiveMostRecent)
+        )
     }
 }
 
@@ -510,30 +605,34 @@ mod tests {
         let file = Arc::new(ShardFile::open_at(directory.as_fd(), "counter_1.db").unwrap());
         let name = ShardName::parse("counter_1.db").unwrap();
         let mut shard = Shard::new(name, "counter_1.db".to_owned(), Arc::clone(&file));
-        let (mut buffer, mut catalog) = (Vec::new(), Catalog::default());
+        let (mut buffers, mut catalog) = (Buffers::default(), Catalog::default());
+        let maps = MapBudget::of_this_process();
         // Later than the file's times, so that they may be believed.
         let later = SystemTime::now() + TIME_GRANULARITY * 10;
         let policy = Policy::default();
         assert_eq!(
-            shard.read_values_only(None, &mut buffer),
+            shard.read_values_only(None, &maps, &mut buffers),
             Reread::NeedsParsing
         );
         shard
-            .read(&file, &mut buffer, &mut catalog, &policy, later)
+            .read(&file, &mut buffers, &mut catalog, &policy, later)
             .unwrap();
         assert!(shard.damage.is_some());
-        assert_eq!(shard.read_values_only(None, &mut buffer), Reread::Done);
+        assert_eq!(
+            shard.read_values_only(None, &maps, &mut buffers),
+            Reread::Done
+        );
         assert_eq!(shard.values, [1.0]);
         let end = shard.end;
         assert_ne!(
-            Obstacle::at(&buffer, end),
-            Obstacle::at(&[&buffer[..end], &entry].concat(), end),
+            Obstacle::at(&buffers.bytes, end),
+            Obstacle::at(&[&buffers.bytes[..end], &entry].concat(), end),
             "another entry there is another obstacle"
         );
         std::fs::write(&path, [&header, &entry, &[0xfe; 8][..]].concat()).unwrap();
         shard.parsed_at = Some(FileTimes::of(&file.stat().unwrap()));
         assert_eq!(
-            shard.read_values_only(None, &mut buffer),
+            shard.read_values_only(None, &maps, &mut buffers),
             Reread::NeedsParsing,
             "changed without a trace in the times"
         );

@@ -1,13 +1,56 @@
 //! What is watched for SIGBUS: the mapped ranges, and how much of each the file still has.
 //!
 //! Invariant: from the place where a range was lost, it is private memory to its end, and no byte of it is replaced twice:
-//! what was added to a replaced page stays. Losing comes from the end of a file, so one number says all. Everything here may
+//! what was added to a replaced page stays. Losing comes from the end of a file, so one number says all. A range that is given back
+//! is nobody's before its addresses can be anybody else's. Everything here may
 //! run in a signal handler: it takes no memory and no lock but a range's own, which is held for one system call.
 
 #[cfg(not(loom))]
 pub(crate) mod handler;
 
 use crate::loom::{AtomicBool, AtomicU64, Ordering, wait_a_moment};
+
+/// Bits of a [`Span`] that say how many pages it has; the others say with which page it begins. A mapping of a shard has 2 GiB at most,
+/// and addresses of processes have 56 bits at most.
+const PAGE_COUNT_BITS: u32 = 20;
+
+/// The addresses that a record of the table stands for. One word, because records are used again: who looks for the record of his own
+/// fault would otherwise find the start of one range with the length of another, and take a stranger's addresses for theirs.
+#[derive(Debug)]
+pub struct Span(AtomicU64);
+
+impl Span {
+    /// No addresses.
+    pub fn nowhere() -> Span {
+        Span(AtomicU64::new(0))
+    }
+
+    /// Stands for these pages from now on. False: they are more than a span can say, and it stands for none.
+    #[must_use]
+    pub fn lend(&self, first_page: u64, page_count: u64) -> bool {
+        let is_sayable =
+            page_count < 1 << PAGE_COUNT_BITS && first_page < 1 << (u64::BITS - PAGE_COUNT_BITS);
+        let span = match is_sayable {
+            true => first_page << PAGE_COUNT_BITS | page_count,
+            false => 0,
+        };
+        // Release: pairs with the Acquire in `offset_of`, so that who finds the record finds a watch that has begun anew.
+        self.0.store(span, Ordering::Release);
+        is_sayable
+    }
+
+    /// Stands for no addresses any more. To be called before others can get them.
+    pub fn give_back(&self) {
+        self.0.store(0, Ordering::Release);
+    }
+
+    /// How many pages before this one it begins; none: the page is not in it.
+    pub fn offset_of(&self, page: u64) -> Option<u64> {
+        let span = self.0.load(Ordering::Acquire);
+        let offset = page.checked_sub(span >> PAGE_COUNT_BITS)?;
+        (offset < span & ((1 << PAGE_COUNT_BITS) - 1)).then_some(offset)
+    }
+}
 
 /// How much of one mapped range is still the file.
 #[derive(Debug)]
@@ -26,6 +69,12 @@ impl Watch {
             locked: AtomicBool::new(false),
             held_len_bytes: AtomicU64::new(len_bytes),
         }
+    }
+
+    /// Begins anew for another range. Nobody is in the old one any more, nor in the new one yet.
+    pub fn begin_again(&self, len_bytes: u64) {
+        // Relaxed: the span that is lent next publishes it.
+        self.held_len_bytes.store(len_bytes, Ordering::Relaxed);
     }
 
     /// The file has nothing for the byte at `offset_bytes` any more: has `replace` put private zeros over what is still the file from

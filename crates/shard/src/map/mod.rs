@@ -16,6 +16,8 @@ pub(crate) mod pointer;
 #[cfg(not(loom))]
 pub(crate) mod process;
 #[cfg(not(loom))]
+pub(crate) mod read_only;
+#[cfg(not(loom))]
 pub(crate) mod segment;
 #[allow(unreachable_pub, reason = "reachable when loom checks the types")]
 pub(crate) mod slot;

@@ -1,40 +1,44 @@
 //! The handler of SIGBUS: a store into a shard that somebody else cut short goes into private memory and not into the death of
-//! the process.
+//! the process, and so does a reader's load.
 //!
 //! Invariant: a fault outside the watched ranges is answered exactly as if this handler were not there. The handler calls nothing
-//! that is not async-signal-safe, and never jumps: it returns, and the faulting instruction runs again. The table only grows, and
-//! a range in it is our mapping, or what took its place, for as long as the process lives.
+//! that is not async-signal-safe, and never jumps: it returns, and the faulting instruction runs again. The table only grows; its
+//! records are never freed. A range in it is our mapping, or what took its place, until it is given back, which comes before the
+//! range is unmapped; ranges that are mapped for writing are never given back.
 //!
 //! Who installs a handler later and does not call the one it found takes the guard away; the process then dies of a cut as any
 //! process does that maps files. So does a thread that blocks SIGBUS.
 
 use std::ptr;
-use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
 
-use super::Watch;
+use super::{Span, Watch};
 
-/// A mapped range and how much of it is still the file.
+/// A mapped range and how much of it is still the file. Used again for another range after it was given back.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    start: usize,
-    len_bytes: usize,
+    span: Span,
+    len_bytes: AtomicU64,
     page_len_bytes: usize,
     watch: Watch,
     /// When the first part was lost, in nanoseconds of the wall clock since 1970; 0: never.
     lost_at_unix_nanoseconds: AtomicU64,
 }
 
-/// Ranges of one block of the table.
+/// Records of one block of the table.
 const BLOCK_LEN: usize = 64;
 
 /// A part of the table. Filled from the front; never emptied.
 struct Block {
-    ranges: [AtomicPtr<Watched>; BLOCK_LEN],
+    records: [AtomicPtr<Watched>; BLOCK_LEN],
     next: AtomicPtr<Block>,
 }
 
 static TABLE: Block = Block::new();
+
+/// Records of the table that stand for no range. Readers' only: it is a lock that a fork's child may find taken for ever.
+static VACANT: Mutex<Vec<&'static Watched>> = Mutex::new(Vec::new());
 
 /// What handled SIGBUS before; null: nobody. Null again once a handler was called that wanted to be called once.
 static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
@@ -42,7 +46,7 @@ static PREVIOUS: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
 impl Block {
     const fn new() -> Block {
         Block {
-            ranges: [const { AtomicPtr::new(ptr::null_mut()) }; BLOCK_LEN],
+            records: [const { AtomicPtr::new(ptr::null_mut()) }; BLOCK_LEN],
             next: AtomicPtr::new(ptr::null_mut()),
         }
     }
@@ -55,7 +59,7 @@ impl Watched {
 
     /// Whether a part of the range is private memory because the file had nothing for it.
     pub(crate) fn is_cut(&self) -> bool {
-        self.watch.held_len_bytes() < self.len_bytes as u64
+        self.watch.held_len_bytes() < self.len_bytes.load(Ordering::Relaxed)
     }
 
     /// When the first part was lost, in nanoseconds of the wall clock since 1970.
@@ -64,19 +68,21 @@ impl Watched {
         (at != 0).then_some(at)
     }
 
-    /// Puts private zeros over the page at `address` and all behind it: they are beyond the end of the file too. One page at a time
-    /// would need a record for each.
-    fn lose_from(&self, address: usize) -> bool {
-        let offset = (address - self.start) / self.page_len_bytes * self.page_len_bytes;
-        self.watch.lose_from(offset as u64, |from, to| {
-            let (from, to) = (from as usize, to as usize);
-            // SAFETY: whole pages of a range that is our own mapping (module invariant), replaced in one step by memory that is readable
-            // and writable too, so every reference into it stays valid; any bits are valid words. Threads that are in there fault, and
-            // then find the new pages.
+    /// Puts private zeros over the page of `address`, which is so many pages into the range, and all behind it: they are beyond the end of
+    /// the file too. One page at a time would need a record for each.
+    fn lose_from(&self, address: usize, page_offset: u64) -> bool {
+        let page_start = address / self.page_len_bytes * self.page_len_bytes;
+        let offset = page_offset * self.page_len_bytes as u64;
+        self.watch.lose_from(offset, |from, to| {
+            debug_assert_eq!(from, offset);
+            let len_bytes = (to - from) as usize;
+            // SAFETY: whole pages of a range that is our own mapping (module invariant; who faults in it keeps it from being given back),
+            // replaced in one step by memory that is readable and writable, so every reference into it stays valid; any bits are
+            // valid words. Threads that are in there fault, and then find the new pages.
             let base = unsafe {
                 libc::mmap(
-                    ptr::with_exposed_provenance_mut(self.start + from),
-                    to - from,
+                    ptr::with_exposed_provenance_mut(page_start),
+                    len_bytes,
                     libc::PROT_READ | libc::PROT_WRITE,
                     libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE,
                     -1,
@@ -93,24 +99,65 @@ impl Watched {
     }
 }
 
-/// Watches a mapping of whole pages for ever, and installs the handler before the first. Callers come one at a time: two at once
-/// could leave a gap in the table, in which the handler would stop.
+/// Watches a mapping of whole pages for ever, and installs the handler before the first.
 pub(crate) fn watch(start: usize, len_bytes: usize) -> &'static Watched {
     install_once();
+    let watched = new_record();
+    watched.begin(start, len_bytes);
+    watched
+}
+
+/// Watches a mapping of whole pages until [`give_back`], and installs the handler before the first.
+pub(crate) fn watch_for_now(start: usize, len_bytes: usize) -> &'static Watched {
+    install_once();
+    let vacant = VACANT.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let watched = vacant.unwrap_or_else(new_record);
+    watched.begin(start, len_bytes);
+    watched
+}
+
+/// Watches a range no longer. Nobody is in it any more; it is unmapped after this, and not before.
+pub(crate) fn give_back(watched: &'static Watched) {
+    watched.span.give_back();
+    let mut vacant = VACANT.lock().unwrap_or_else(PoisonError::into_inner);
+    vacant.push(watched);
+}
+
+impl Watched {
+    fn begin(&self, start: usize, len_bytes: usize) {
+        let page_count = len_bytes.div_ceil(self.page_len_bytes) as u64;
+        self.watch.begin_again(len_bytes as u64);
+        self.len_bytes.store(len_bytes as u64, Ordering::Relaxed);
+        self.lost_at_unix_nanoseconds.store(0, Ordering::Relaxed);
+        let is_lent = self
+            .span
+            .lend((start / self.page_len_bytes) as u64, page_count);
+        debug_assert!(is_lent, "{start:#x} + {len_bytes}");
+    }
+}
+
+/// One more record of the table, for no range yet.
+fn new_record() -> &'static Watched {
     let watched: &'static Watched = Box::leak(Box::new(Watched {
-        start,
-        len_bytes,
+        span: Span::nowhere(),
+        len_bytes: AtomicU64::new(0),
         page_len_bytes: rustix::param::page_size(),
-        watch: Watch::new(len_bytes as u64),
+        watch: Watch::new(0),
         lost_at_unix_nanoseconds: AtomicU64::new(0),
     }));
-    let range = ptr::from_ref(watched).cast_mut();
+    let record = ptr::from_ref(watched).cast_mut();
     let mut block = &TABLE;
     loop {
-        for place in &block.ranges {
-            // Release: pairs with the Acquire in `watched_at`. A compare-and-swap, so that even two callers at once lose no range.
+        for place in &block.records {
+            // Release: pairs with the Acquire in `watched_at`. Whoever loses a place to another goes on behind it, so there is no gap, in
+            // which the handler would stop.
             if place
-                .compare_exchange(ptr::null_mut(), range, Ordering::Release, Ordering::Relaxed)
+                .compare_exchange(
+                    ptr::null_mut(),
+                    record,
+                    Ordering::Release,
+                    Ordering::Relaxed,
+                )
                 .is_ok()
             {
                 return watched;
@@ -137,18 +184,16 @@ fn next_block(block: &'static Block) -> &'static Block {
     unsafe { &*next }
 }
 
-/// The range that this address is in.
-fn watched_at(address: usize) -> Option<&'static Watched> {
+/// The range that this address is in, and how many pages into it that is.
+fn watched_at(address: usize) -> Option<(&'static Watched, u64)> {
     let mut block = Some(&TABLE);
     while let Some(present) = block {
-        for place in &present.ranges {
-            // SAFETY: null, or made from a leaked `Watched` in `watch`, which is shared and never freed.
+        for place in &present.records {
+            // SAFETY: null, or made from a leaked `Watched` in `new_record`, which is shared and never freed.
             let watched = unsafe { place.load(Ordering::Acquire).as_ref() }?;
-            if address
-                .checked_sub(watched.start)
-                .is_some_and(|offset| offset < watched.len_bytes)
-            {
-                return Some(watched);
+            let page = (address / watched.page_len_bytes) as u64;
+            if let Some(offset) = watched.span.offset_of(page) {
+                return Some((watched, offset));
             }
         }
         // SAFETY: null, or made from a leaked box in `next_block`; never freed.
@@ -206,7 +251,7 @@ extern "C" fn on_sigbus(
     let is_guarded = code == libc::BUS_ADRERR && {
         // SAFETY: as above.
         let address = unsafe { (*info).si_addr() } as usize;
-        watched_at(address).is_some_and(|watched| watched.lose_from(address))
+        watched_at(address).is_some_and(|(watched, offset)| watched.lose_from(address, offset))
     };
     if !is_guarded {
         pass_on(signal, info, context, code);
@@ -275,4 +320,50 @@ fn now_unix_nanoseconds() -> u64 {
         .saturating_mul(1_000_000_000)
         .saturating_add(nanoseconds)
         .max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A range at an address where no process has one: records only, nothing is mapped.
+    fn range(number: usize) -> (usize, usize) {
+        let page = rustix::param::page_size();
+        ((1 << 50) + number * 16 * page, 2 * page)
+    }
+
+    #[test]
+    fn records_are_found_by_their_addresses_while_they_are_lent_and_are_used_again() {
+        let mut known: Vec<*const Watched> = Vec::new();
+        for round in 0..3 {
+            let lent: Vec<&'static Watched> = (0..150)
+                .map(|number| {
+                    let (start, len_bytes) = range(number);
+                    watch_for_now(start, len_bytes)
+                })
+                .collect();
+            for (number, record) in lent.iter().enumerate() {
+                let (start, len_bytes) = range(number);
+                for (address, pages) in [(start, 0), (start + len_bytes - 1, 1)] {
+                    let (found, offset) = watched_at(address).expect("lent");
+                    assert!(ptr::eq(found, *record) && offset == pages);
+                }
+                assert!(watched_at(start + len_bytes).is_none());
+                assert!(!record.is_cut(), "a new range is whole");
+                record
+                    .watch()
+                    .lose_from(0, |_, _| true)
+                    .then_some(())
+                    .expect("nothing is mapped there, and nothing is replaced");
+            }
+            if round == 0 {
+                known = lent.iter().map(|record| ptr::from_ref(*record)).collect();
+            }
+            for record in lent {
+                assert!(known.contains(&ptr::from_ref(record)), "round {round}");
+                give_back(record);
+            }
+            assert!(watched_at(range(0).0).is_none());
+        }
+    }
 }
