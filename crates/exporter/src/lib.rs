@@ -45,6 +45,7 @@
 
 #[cfg(feature = "server")]
 pub mod http;
+mod line;
 mod model;
 mod name;
 mod number;
@@ -58,5 +59,5 @@ pub use name::{
 };
 pub use number::format_float;
 pub use parse::{ParseError, ParseErrorKind, parse_text};
-pub use prepared::PreparedFamily;
+pub use prepared::{PreparedFamily, PreparedHistogram};
 pub use text::{CONTENT_TYPE_TEXT_0_0_4, NameFilter, Written, write_text, write_text_filtered};

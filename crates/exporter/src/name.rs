@@ -38,6 +38,12 @@ pub enum BadName {
         /// The name that occurs twice.
         name: String,
     },
+    /// A label set whose text is longer than any that is kept.
+    #[error("labels of {len} bytes in one set; up to {} are kept", u32::MAX)]
+    TooLong {
+        /// Bytes of the set as text.
+        len: usize,
+    },
 }
 
 impl BadName {

@@ -34,23 +34,26 @@ pub fn format_float(v: f64, out: &mut Vec<u8>) {
 /// Writes `v` to the begin of `to` and says how long it is.
 #[inline(always)]
 pub(crate) fn spell(v: f64, to: &mut [u8; SPELLING_LEN_MAX]) -> usize {
-    let whole = v as i64 as u64;
+    // Doubles from here up are whole, so adding rounds to a whole number and leaves it in the lowest bits.
+    const WHOLE_FROM: f64 = EXACT_WHOLE_END as f64 / 2.0;
+    let rounded = v + WHOLE_FROM;
+    let whole = rounded.to_bits().wrapping_sub(WHOLE_FROM.to_bits());
     // By bits, since -0.0 is spelled otherwise.
-    if whole < EIGHT_DIGITS && (whole as f64).to_bits() == v.to_bits() {
+    if whole < EIGHT_DIGITS && (rounded - WHOLE_FROM).to_bits() == v.to_bits() {
         spell_eight(whole, to)
     } else {
         spell_other(v, to)
     }
 }
 
-/// Eight digits as bytes 0..=9, the first one lowest.
+/// Eight digits as bytes 0..=9, the first one lowest. Nothing here overflows, and checking that would cost as much again.
 #[inline(always)]
 fn eight_digits(value: u64) -> u64 {
-    let fours = value / 10_000 | (value % 10_000) << 32;
-    let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
-    let twos = hundreds + ((fours - 100 * hundreds) << 16);
-    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
-    tens + ((twos - 10 * tens) << 8)
+    let fours = (value % 10_000) << 32 | value / 10_000;
+    let hundreds = (fours.wrapping_mul(10_486) >> 20) & 0x7f_0000_007f;
+    let twos = (fours.wrapping_sub(100 * hundreds) << 16).wrapping_add(hundreds);
+    let tens = (twos.wrapping_mul(103) >> 10) & 0x000f_000f_000f_000f;
+    (twos.wrapping_sub(10 * tens) << 8).wrapping_add(tens)
 }
 
 /// A whole number of at most eight digits.
@@ -60,7 +63,7 @@ fn spell_eight(value: u64, to: &mut [u8; SPELLING_LEN_MAX]) -> usize {
     // Zero keeps its last digit.
     let leading_bits = (digits | 1 << 56).trailing_zeros() & 56;
     let text = (digits | ZEROS) >> leading_bits;
-    let len = 8 - leading_bits as usize / 8;
+    let len = (64 - leading_bits as usize) / 8;
     if value < EXPONENT_FROM {
         let text = text | u64::from(u16::from_le_bytes(*b".0")) << (len * 8);
         to[..8].copy_from_slice(&text.to_le_bytes());

@@ -140,7 +140,15 @@ fn merge_with(shards: &[ShardModel], live_first: LiveFirst) -> (Vec<Family>, Fin
 
 /// What is written without values in between is what the values are written as, whatever is asked for.
 fn expect_text_of_families(plan: &Plan) {
-    let names = ["a", "a_total", "a_bucket", "no_such_name"].map(str::to_owned);
+    let names = [
+        "a",
+        "a_total",
+        "a_bucket",
+        "a_sum",
+        "a_count",
+        "no_such_name",
+    ]
+    .map(str::to_owned);
     let singles = names.clone().map(|name| NameFilter::only([name]));
     for filter in [NameFilter::all(), NameFilter::only(names)]
         .iter()

@@ -1,8 +1,8 @@
 //! What the writer does with values that no honest program makes: it never writes a broken line.
 
 use metricsd_exporter::{
-    BadName, Family, Kind, NameFilter, PreparedFamily, Series, Value, Written, check_family,
-    parse_text, write_text, write_text_filtered,
+    BadName, Family, Kind, NameFilter, PreparedFamily, PreparedHistogram, Series, Value, Written,
+    check_family, parse_text, write_text, write_text_filtered,
 };
 use proptest::prelude::*;
 
@@ -179,12 +179,12 @@ fn a_family_without_samples_shows_its_head_unless_samples_were_asked_for() {
 }
 
 /// The family without its numbers, and these; none if not all of its series are single numbers.
-fn prepare(family: &Family) -> Option<(PreparedFamily, Vec<f64>)> {
+fn prepare(family: &Family) -> Option<(PreparedFamily, Vec<Option<f64>>)> {
     let single = |series: &Series| match series.value {
-        Value::Single(value) => Some(value),
+        Value::Single(value) => Some(Some(value)),
         _ => None,
     };
-    let numbers: Vec<f64> = family.series.iter().map(single).collect::<Option<_>>()?;
+    let numbers = family.series.iter().map(single).collect::<Option<_>>()?;
     let (name, help) = (family.name.clone(), family.help.clone());
     let mut prepared = PreparedFamily::new(name, help, family.kind).expect("a legal name");
     for series in &family.series {
@@ -193,28 +193,111 @@ fn prepare(family: &Family) -> Option<(PreparedFamily, Vec<f64>)> {
     Some((prepared, numbers))
 }
 
+/// The same of a family of histograms.
+fn prepare_histograms(family: &Family) -> Option<PreparedHistogram> {
+    let (name, help) = (family.name.clone(), family.help.clone());
+    let mut prepared = PreparedHistogram::new(name, help).expect("a legal name");
+    for series in &family.series {
+        let Value::Histogram { buckets, .. } = &series.value else {
+            return None;
+        };
+        let bounds = buckets.iter().map(|&(bound, _)| bound);
+        let pushed = prepared.push(&series.labels, bounds);
+        if series.labels.iter().any(|(name, _)| name == "le") {
+            assert!(matches!(pushed, Err(BadName::DuplicateLabel { .. })));
+            return None;
+        }
+        pushed.expect("legal labels");
+    }
+    (family.kind == Kind::Histogram).then_some(prepared)
+}
+
+/// The cumulative counts and the sum of a series.
+fn numbers_of(family: &Family, series: usize, counts: &mut [f64]) -> f64 {
+    let Value::Histogram { buckets, sum } = &family.series[series].value else {
+        unreachable!("prepared only if all are");
+    };
+    let given = buckets.iter().map(|&(_, count)| count);
+    counts
+        .iter_mut()
+        .zip(given)
+        .for_each(|(to, count)| *to = count);
+    *sum
+}
+
+/// What a request may ask of a family: everything, and each name that it takes up.
+fn filters(family: &Family) -> impl Iterator<Item = NameFilter> {
+    let suffixes = ["", "_total", "_bucket", "_sum", "_count"];
+    let names = suffixes.map(|suffix| format!("{}{suffix}", family.name));
+    let some = [
+        NameFilter::all(),
+        NameFilter::only([names[2].clone(), names[3].clone()]),
+    ];
+    some.into_iter()
+        .chain(names.map(|name| NameFilter::only([name])))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_prepared_family_is_written_byte_for_byte_as_its_values_are(families in families()) {
         for family in &families {
-            let Some((prepared, numbers)) = prepare(family) else {
-                continue;
-            };
-            let numbers = || numbers.iter().copied();
-            let asked = [family.name.clone(), format!("{}_total", family.name), String::new()];
-            for filter in asked.map(|name| NameFilter::only([name])) {
-                let (mut direct, mut by_values) = (Vec::new(), Vec::new());
-                let written = prepared.write(numbers(), &filter, &mut direct);
+            let (singles, histograms) = (prepare(family), prepare_histograms(family));
+            for filter in filters(family) {
+                let mut by_values = Vec::new();
                 let expected =
                     write_text_filtered(std::slice::from_ref(family), &filter, &mut by_values);
-                prop_assert_eq!(direct, by_values);
-                prop_assert_eq!(written, expected);
+                if let Some((prepared, numbers)) = &singles {
+                    let mut direct = Vec::new();
+                    let written = prepared.write(numbers.iter().copied(), &filter, &mut direct);
+                    prop_assert_eq!(&direct, &by_values);
+                    prop_assert_eq!(written, expected);
+                }
+                if let Some(prepared) = &histograms {
+                    let mut direct = Vec::new();
+                    let numbers = |series, counts: &mut [f64]| numbers_of(family, series, counts);
+                    let written = prepared.write(numbers, &filter, &mut direct);
+                    prop_assert_eq!(&direct, &by_values);
+                    prop_assert_eq!(written, expected);
+                }
             }
             // A NaN equals nothing.
-            let again = prepared.family(numbers());
-            prop_assert_eq!(format!("{:?}", again), format!("{:?}", family));
+            if let Some((prepared, numbers)) = &singles {
+                let again = prepared.family(numbers.iter().copied());
+                prop_assert_eq!(format!("{:?}", again), format!("{:?}", family));
+            }
+            if let Some(prepared) = &histograms {
+                let numbers = |series, counts: &mut [f64]| numbers_of(family, series, counts);
+                let again = prepared.family(numbers);
+                prop_assert_eq!(format!("{:?}", again), format!("{:?}", family));
+            }
+        }
+    }
+
+    #[test]
+    fn a_series_without_a_number_has_no_line(there in prop::collection::vec(any::<bool>(), 0..9)) {
+        let mut prepared = PreparedFamily::new("g".to_owned(), String::new(), Kind::Gauge).expect("a legal name");
+        let mut expected = family("g", Kind::Gauge, vec![]);
+        expected.help = String::new();
+        for (index, is_there) in there.iter().enumerate() {
+            let labels = [("a".to_owned(), index.to_string())];
+            prepared.push(&labels).expect("legal labels");
+            if *is_there {
+                expected.series.push(Series {
+                    labels: labels.to_vec(),
+                    start_unix_seconds: None,
+                    value: Value::Single(index as f64),
+                });
+            }
+        }
+        let numbers = there.iter().enumerate().map(|(index, is_there)| is_there.then_some(index as f64));
+        prop_assert_eq!(prepared.family(numbers.clone()), expected.clone());
+        for filter in filters(&expected) {
+            let (mut direct, mut by_values) = (Vec::new(), Vec::new());
+            let written = prepared.write(numbers.clone(), &filter, &mut direct);
+            prop_assert_eq!(written, write_text_filtered(std::slice::from_ref(&expected), &filter, &mut by_values));
+            prop_assert_eq!(direct, by_values);
         }
     }
 }

@@ -166,6 +166,29 @@ impl Cells {
         }
     }
 
+    /// The sums in `cells`, each with those before it, are put into `totals` and rounded only there.
+    pub(super) fn accumulate(&self, cells: &[Cell], totals: &mut [f64]) {
+        let mut sum = 0.0;
+        for (cell, total) in cells.iter().zip(&mut *totals) {
+            let Cell::Sum(index) = cell else {
+                return self.accumulate_exactly(cells, totals);
+            };
+            match self.sums.plus_if_exact(sum, index.index()) {
+                Some(next) => sum = next,
+                None => return self.accumulate_exactly(cells, totals),
+            }
+            *total = sum;
+        }
+    }
+
+    fn accumulate_exactly(&self, cells: &[Cell], totals: &mut [f64]) {
+        let mut sum = Exact::default();
+        for (&cell, total) in cells.iter().zip(totals) {
+            self.add_to(&mut sum, cell);
+            *total = sum.value();
+        }
+    }
+
     /// The merged value; `None` for a most recent value that was never set.
     pub(super) fn value(&self, cell: Cell) -> Option<f64> {
         match cell {

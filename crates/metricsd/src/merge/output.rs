@@ -7,8 +7,8 @@
 use std::cell::OnceCell;
 
 use metricsd_exporter::{
-    Family, Kind, NameFilter, PreparedFamily, Sample, Series, Value, Written, format_float,
-    write_text_filtered,
+    Family, Kind, NameFilter, PreparedFamily, PreparedHistogram, Sample, Series, Value, Written,
+    format_float, write_text_filtered,
 };
 use metricsd_shard::FileKind;
 
@@ -30,9 +30,20 @@ pub(super) struct Output {
 /// One family.
 #[derive(Debug)]
 enum Exposed {
-    /// Every series is one number and always there, as in nearly all families; the numbers stay in their cells.
+    /// Every series is one number, as in nearly all families; the numbers stay in their cells.
     Plain(PreparedFamily, Vec<Cell>),
+    /// Every series is a regular histogram.
+    Histograms(PreparedHistogram, HistogramCells),
     Any(Family, Origins),
+}
+
+/// Where the numbers of a family of histograms come from.
+#[derive(Debug, Default)]
+struct HistogramCells {
+    /// The sum and then the buckets, ascending by bound, of one series after the other.
+    cells: Vec<Cell>,
+    /// Where those of each series begin.
+    begins: Vec<usize>,
 }
 
 /// Where the series of one family come from.
@@ -79,6 +90,7 @@ impl Output {
             .map(|(plan, groups)| {
                 let order = order(catalog, &groups);
                 plain_family(catalog, plan, &groups, &order)
+                    .or_else(|| histograms(catalog, plan, &groups, &order))
                     .unwrap_or_else(|| any_family(catalog, plan, &groups, &order))
             })
             .collect();
@@ -92,6 +104,7 @@ impl Output {
     pub(super) fn families(&self, cells: &Cells) -> &[Family] {
         let family = |exposed: &Exposed| match exposed {
             Exposed::Plain(family, origins) => family.family(numbers(origins, cells)),
+            Exposed::Histograms(family, origins) => family.family(origins.numbers(cells)),
             Exposed::Any(family, _) => family.clone(),
         };
         self.families
@@ -105,6 +118,9 @@ impl Output {
             let one = match exposed {
                 Exposed::Plain(family, origins) => {
                     family.write(numbers(origins, cells), names, out)
+                }
+                Exposed::Histograms(family, origins) => {
+                    family.write(origins.numbers(cells), names, out)
                 }
                 Exposed::Any(family, _) => {
                     write_text_filtered(std::slice::from_ref(family), names, out)
@@ -153,6 +169,7 @@ impl Exposed {
     fn written_name(&self) -> String {
         match self {
             Exposed::Plain(family, _) => family.written_name(),
+            Exposed::Histograms(family, _) => family.written_name(),
             Exposed::Any(family, _) => match family.kind {
                 Kind::Counter => format!("{}_total", family.name),
                 Kind::Gauge | Kind::Histogram | Kind::Summary | Kind::Untyped => {
@@ -163,8 +180,26 @@ impl Exposed {
     }
 }
 
-fn numbers(origins: &[Cell], cells: &Cells) -> impl Iterator<Item = f64> {
-    origins.iter().map(|cell| cells.value(*cell).unwrap_or(0.0))
+impl HistogramCells {
+    fn push(&mut self, sum: Cell, buckets: &[(f64, Cell)]) {
+        self.begins.push(self.cells.len());
+        self.cells.push(sum);
+        self.cells.extend(buckets.iter().map(|&(_, cell)| cell));
+    }
+
+    /// For a series, its sum, and its cumulative counts into the slice.
+    fn numbers<'a>(&'a self, cells: &'a Cells) -> impl FnMut(usize, &mut [f64]) -> f64 {
+        |series, counts| {
+            let begin = self.begins[series];
+            let buckets = &self.cells[begin + 1..][..counts.len()];
+            cells.accumulate(buckets, counts);
+            cells.value(self.cells[begin]).unwrap_or(0.0)
+        }
+    }
+}
+
+fn numbers(origins: &[Cell], cells: &Cells) -> impl Iterator<Item = Option<f64>> {
+    origins.iter().map(|cell| cells.value(*cell))
 }
 
 /// None if it is not so plain.
@@ -185,9 +220,7 @@ fn plain_family(
     let mut sample_before = None;
     for &index in order {
         let group = &groups[index as usize];
-        let ([(sample, cell @ (Cell::Sum(_) | Cell::Pick(_)))], []) =
-            (&group.samples[..], &group.buckets[..])
-        else {
+        let ([(sample, cell)], []) = (&group.samples[..], &group.buckets[..]) else {
             return None;
         };
         let is_usual = sample_before == Some(sample)
@@ -200,6 +233,36 @@ fn plain_family(
         cells.push(*cell);
     }
     Some(Exposed::Plain(family, cells))
+}
+
+/// None if it is not one of histograms alone, each with its sum and its buckets.
+fn histograms(
+    catalog: &Catalog,
+    plan: &FamilyPlan,
+    groups: &[Group],
+    order: &[u32],
+) -> Option<Exposed> {
+    let name = catalog.text(plan.name);
+    let (kind, exposed_name) = exposed(plan.kind, name);
+    if kind != Kind::Histogram {
+        return None;
+    }
+    let help = catalog.text(plan.help).to_owned();
+    let mut family = PreparedHistogram::new(exposed_name, help).ok()?;
+    let mut cells = HistogramCells::default();
+    for &index in order {
+        let group = &groups[index as usize];
+        let samples = group.samples.iter();
+        let samples = samples.map(|&(sample, cell)| (catalog.text(sample), cell));
+        let origin = origin_of(plan.kind, name, samples.collect(), group.buckets.clone());
+        let Origin::Histogram { sum, buckets } = origin else {
+            return None;
+        };
+        let bounds = buckets.iter().map(|&(bound, _)| bound);
+        family.push(&labels_of(catalog, group), bounds).ok()?;
+        cells.push(sum, &buckets);
+    }
+    Some(Exposed::Histograms(family, cells))
 }
 
 fn any_family(catalog: &Catalog, plan: &FamilyPlan, groups: &[Group], order: &[u32]) -> Exposed {

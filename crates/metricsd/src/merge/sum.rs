@@ -78,6 +78,13 @@ impl Sums {
         sum.value()
     }
 
+    /// `sum` and the sum at `index`, if both and what comes of them are exact doubles; whole numbers are.
+    #[inline]
+    pub(super) fn plus_if_exact(&self, mut sum: f64, index: usize) -> Option<f64> {
+        let is_double = self.tails[index] == 0.0 && !self.has_rests;
+        (add_if_exact(&mut sum, self.heads[index]) && is_double).then_some(sum)
+    }
+
     /// Adds the sum at `index` to `sum`.
     pub(super) fn add_to(&self, sum: &mut Exact, index: usize) {
         sum.add(self.heads[index]);

@@ -1,11 +1,15 @@
-//! A family that is written again and again: names checked and labels escaped once, only its numbers move.
+//! Families that are written again and again: names checked and labels escaped once, only their numbers move.
 //!
 //! Invariant: what is written is what [`write_text`](crate::write_text) writes for the same family. Must not touch: I/O, the clock,
 //! logging.
 
+mod histogram;
+
+pub use histogram::PreparedHistogram;
+
+use crate::line::{LineWriter, pad};
 use crate::model::{Family, Kind, Series, Value};
 use crate::name::{BadName, check_labels, is_legal_metric_name};
-use crate::number::format_float;
 use crate::parse::labels_of_line;
 use crate::text::{NameFilter, Written, single_suffix, write_head, write_label};
 
@@ -16,10 +20,10 @@ pub struct PreparedFamily {
     name: String,
     help: String,
     kind: Kind,
-    /// The labels of all series as they stand between the braces, back to back.
-    labels: Vec<u8>,
-    /// Where the labels of each series end; they begin where those before end.
-    ends: Vec<usize>,
+    /// What stands between name and number in the line of each series (`{a="b"} `, or a blank), back to back.
+    texts: Vec<u8>,
+    /// The length of each of them.
+    lens: Vec<u32>,
 }
 
 impl PreparedFamily {
@@ -35,29 +39,32 @@ impl PreparedFamily {
             name,
             help,
             kind,
-            labels: Vec::new(),
-            ends: Vec::new(),
+            texts: Vec::new(),
+            lens: Vec::new(),
         })
     }
 
     /// Makes room for so many more series.
     pub fn reserve(&mut self, series_count: usize) {
-        self.ends.reserve(series_count);
+        self.lens.reserve(series_count);
     }
 
     /// Adds a series; its labels are sorted by name.
     ///
     /// # Errors
-    /// A name is not legal, or occurs twice. Nothing is added.
+    /// A name is not legal, or occurs twice, or there is more text than a line may have. Nothing is added.
     pub fn push<S: AsRef<str>>(&mut self, labels: &[(S, S)]) -> Result<(), BadName> {
         check_labels(labels)?;
-        for (index, (name, value)) in labels.iter().enumerate() {
-            if index > 0 {
-                self.labels.push(b',');
-            }
-            write_label(name.as_ref(), value.as_ref(), &mut self.labels);
+        let begin = self.texts.len();
+        if !labels.is_empty() {
+            self.texts.push(b'{');
+            write_labels(labels, &mut self.texts);
+            self.texts.push(b'}');
         }
-        self.ends.push(self.labels.len());
+        self.texts.push(b' ');
+        let len = fitting(self.texts.len() - begin);
+        self.lens
+            .push(len.inspect_err(|_| self.texts.truncate(begin))?);
         Ok(())
     }
 
@@ -66,45 +73,73 @@ impl PreparedFamily {
         format!("{}{}", self.name, single_suffix(self.kind))
     }
 
-    /// Appends the family to `out`, with the series' numbers in their order, unless `names` accepts none of its samples.
+    /// Appends the family to `out`, with the series' numbers in their order, unless `names` accepts none of its samples. A series
+    /// without a number has no line.
     pub fn write(
         &self,
-        numbers: impl IntoIterator<Item = f64>,
+        numbers: impl IntoIterator<Item = Option<f64>>,
         names: &NameFilter,
         out: &mut Vec<u8>,
     ) -> Written {
         let name = self.written_name();
-        let is_empty = self.ends.is_empty();
-        if !names.accepts(&name) || (is_empty && !names.is_all()) {
+        if !names.accepts(&name) {
             return Written::default();
         }
+        let begin = out.len();
         write_head(&name, &self.help, self.kind, out);
-        for (labels, number) in self.label_texts().zip(numbers) {
-            out.extend_from_slice(name.as_bytes());
-            if !labels.is_empty() {
-                out.push(b'{');
-                out.extend_from_slice(labels);
-                out.push(b'}');
-            }
-            out.push(b' ');
-            format_float(number, out);
-            out.push(b'\n');
+        let samples = self.write_lines(name.into_bytes(), numbers, out);
+        // As in Python: a family without samples still shows its head, unless samples were asked for by name.
+        if samples == 0 && !names.is_all() {
+            out.truncate(begin);
         }
         Written {
-            samples: self.ends.len(),
+            samples,
             refused: 0,
         }
     }
 
+    fn write_lines(
+        &self,
+        mut name: Vec<u8>,
+        numbers: impl IntoIterator<Item = Option<f64>>,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        let name_len = name.len();
+        pad(&mut name);
+        let mut samples = 0;
+        let mut rest = &self.texts[..];
+        let mut lines = LineWriter::new(out);
+        for (&len, number) in self.lens.iter().zip(numbers) {
+            let text = rest;
+            rest = &rest[len as usize..];
+            let Some(number) = number else {
+                continue;
+            };
+            lines.begin(name_len + len as usize);
+            lines.text(&name, name_len);
+            lines.text(text, len as usize);
+            lines.number(number);
+            samples += 1;
+        }
+        lines.finish();
+        samples
+    }
+
     /// The same as values.
-    pub fn family(&self, numbers: impl IntoIterator<Item = f64>) -> Family {
-        let series = self.label_texts().zip(numbers).map(|(labels, number)| {
-            let labels = String::from_utf8_lossy(labels);
-            Series {
-                labels: labels_of_line(&labels).expect("written by the same rules"),
-                start_unix_seconds: None,
-                value: Value::Single(number),
-            }
+    pub fn family(&self, numbers: impl IntoIterator<Item = Option<f64>>) -> Family {
+        let mut rest = &self.texts[..];
+        let texts = self.lens.iter().map(|&len| {
+            let (text, behind) = rest.split_at(len as usize);
+            rest = behind;
+            text
+        });
+        let there = texts
+            .zip(numbers)
+            .filter_map(|(text, number)| Some((text, number?)));
+        let series = there.map(|(text, number)| Series {
+            labels: labels_of_text(text),
+            start_unix_seconds: None,
+            value: Value::Single(number),
         });
         Family {
             name: self.name.clone(),
@@ -113,13 +148,30 @@ impl PreparedFamily {
             series: series.collect(),
         }
     }
+}
 
-    fn label_texts(&self) -> impl Iterator<Item = &[u8]> {
-        let begins = std::iter::once(0).chain(self.ends.iter().copied());
-        begins
-            .zip(&self.ends)
-            .map(|(begin, &end)| &self.labels[begin..end])
+/// The labels between the braces of a text that [`PreparedFamily::push`] made.
+fn labels_of_text(text: &[u8]) -> Vec<(String, String)> {
+    let between = text
+        .strip_prefix(b"{")
+        .and_then(|text| text.strip_suffix(b"} "))
+        .unwrap_or_default();
+    labels_of_line(&String::from_utf8_lossy(between)).expect("written by the same rules")
+}
+
+/// Appends labels as they stand between the braces.
+fn write_labels<S: AsRef<str>>(labels: &[(S, S)], out: &mut Vec<u8>) {
+    for (index, (name, value)) in labels.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_label(name.as_ref(), value.as_ref(), out);
     }
+}
+
+/// Lengths are kept in 32 bits: there is one for each of millions of series.
+fn fitting(len: usize) -> Result<u32, BadName> {
+    u32::try_from(len).map_err(|_| BadName::TooLong { len })
 }
 
 #[cfg(test)]
@@ -163,7 +215,7 @@ mod tests {
             }
             let numbers = || {
                 family.series.iter().map(|series| match series.value {
-                    Value::Single(number) => number,
+                    Value::Single(number) => Some(number),
                     _ => unreachable!("made so above"),
                 })
             };
