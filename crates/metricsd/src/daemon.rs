@@ -13,7 +13,7 @@ use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use metricsd_exporter::http::{Bytes, ScrapeRequest, ScrapeResponse};
+use metricsd_exporter::http::{PageMemory, ScrapeBody, ScrapeRequest, ScrapeResponse};
 use metricsd_exporter::{Family, NameFilter, write_text, write_text_filtered};
 use metricsd_shard::{Identity, Liveness};
 use thiserror::Error;
@@ -66,7 +66,7 @@ pub enum ReconcileError {
 /// Collects on demand.
 #[derive(Debug)]
 pub struct Daemon {
-    rounds: Rounds<Bytes>,
+    rounds: Rounds<ScrapeBody>,
     work: Mutex<Work>,
     /// Why the last collection did not work; none if it did. Before the first one there is a reason as well.
     trouble: Mutex<Option<String>>,
@@ -110,8 +110,7 @@ pub(crate) struct Work {
     system: SystemFacts,
     /// The daemon's own families of the last collection.
     own_families: Vec<Family>,
-    /// Length of the last page, for the next one's memory.
-    page_len_bytes: usize,
+    page_memory: PageMemory,
     /// The first collection knows no earlier values, so it cannot tell what moved.
     is_first: bool,
 }
@@ -142,7 +141,7 @@ impl Daemon {
             telemetry,
             system: SystemFacts::read(),
             own_families: Vec::new(),
-            page_len_bytes: 0,
+            page_memory: PageMemory::default(),
             is_first: true,
         };
         Daemon {
@@ -223,7 +222,7 @@ impl Daemon {
         asked.is_ok() && reports.recv_timeout(patience).is_ok()
     }
 
-    fn collect(&self) -> Bytes {
+    fn collect(&self) -> ScrapeBody {
         let (page, trouble) = self.noticing_panics(|| self.work().collect());
         self.note_trouble(trouble);
         page
@@ -355,17 +354,16 @@ impl Work {
     }
 
     /// The page, and what is wrong with the directory or the state.
-    fn collect(&mut self) -> (Bytes, Option<String>) {
+    fn collect(&mut self) -> (ScrapeBody, Option<String>) {
         let started = Instant::now();
         let (collected, trouble) = self.read_all();
         self.merge_all(collected, started);
-        let mut page = Vec::with_capacity(self.page_len_bytes + self.page_len_bytes / 8);
+        let mut page = self.page_memory.take();
         let written = self.collector.write_text(&NameFilter::all(), &mut page);
         self.own_families = self.observe(written.samples, page.len(), trouble.is_none());
         write_text(&self.own_families, &mut page);
-        self.page_len_bytes = page.len();
         self.is_first = false;
-        (page.into(), trouble)
+        (self.page_memory.page(page).into(), trouble)
     }
 
     /// Reads everything. Says what is wrong with the directory or the state.

@@ -62,7 +62,13 @@ impl<T: Clone> Rounds<T> {
         state.running = true;
         state.begun += 1;
         let number = state.begun;
+        // Nobody waits for the round before: what came of it can go, so that its memory serves this one.
+        let outdated = match state.waiting {
+            0 => state.last.take(),
+            _ => None,
+        };
         drop(state);
+        drop(outdated);
 
         // If the round panics, those who wait for it must find out and run their own.
         let running = Running { rounds: self };

@@ -5,8 +5,10 @@
 //! answer takes. Must not touch: what the metrics mean; they come from a closure. Binds only the addresses it was given.
 
 mod bind;
+mod body;
 mod connection;
 mod connections;
+mod encoding;
 mod landing;
 mod owner;
 mod query;
@@ -20,6 +22,7 @@ use std::time::Duration;
 pub use bytes::Bytes;
 
 pub use self::bind::{BindError, bind};
+pub use self::body::{PageMemory, ScrapeBody};
 pub use self::owner::PortOwner;
 pub use self::server::{Server, spawn};
 
@@ -48,12 +51,13 @@ pub struct ScrapeRequest {
 /// What a scrape is answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScrapeResponse {
-    /// 200 with a page. A body that several scrapes share is sent without being copied.
+    /// 200 with a page, compressed if the scraper accepts that. A body that several scrapes share is sent without being copied, and
+    /// compressed once.
     Metrics {
         /// The exact Content-Type.
         content_type: &'static str,
         /// The page.
-        body: Bytes,
+        body: ScrapeBody,
     },
     /// 503 with one line that says why there are no metrics.
     Unavailable {
@@ -64,7 +68,7 @@ pub enum ScrapeResponse {
 
 impl ScrapeResponse {
     /// A page of text 0.0.4.
-    pub fn text(body: impl Into<Bytes>) -> ScrapeResponse {
+    pub fn text(body: impl Into<ScrapeBody>) -> ScrapeResponse {
         ScrapeResponse::Metrics {
             content_type: CONTENT_TYPE_TEXT_0_0_4,
             body: body.into(),

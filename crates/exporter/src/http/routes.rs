@@ -19,10 +19,12 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
 use tracing::error;
 
+use super::body::COMPRESSED_FROM_BYTES;
 use super::connections::{Connections, Place};
+use super::encoding::{self, Accepted, Coding};
 use super::{
-    Endpoint, HealthResponse, Limits, PageRequest, Pages, ScrapeRequest, ScrapeResponse, landing,
-    query,
+    Endpoint, HealthResponse, Limits, PageRequest, Pages, ScrapeBody, ScrapeRequest,
+    ScrapeResponse, landing, query,
 };
 
 /// A request's body is read and ignored up to here, so that the connection can be kept; nothing here takes a longer one.
@@ -31,6 +33,8 @@ const REQUEST_BODY_MAX_BYTES: u64 = 64 << 10;
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
+/// The answer to `/metrics` depends on it.
+const VARIES: HeaderValue = HeaderValue::from_static("accept-encoding");
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD");
 
 /// The answering side of the server.
@@ -81,7 +85,7 @@ impl Routes {
         }
         let complete = read_body(body, &place, REQUEST_BODY_MAX_BYTES, None).await == Read::Whole;
         place.serving();
-        let reply = self.route(&head.method, &head.uri).await;
+        let reply = self.route(&head.method, &head.uri, &head.headers).await;
         let close = !complete || self.connections.is_draining();
         place.writing(&reply.body);
         // hyper sends the head alone where the request was HEAD.
@@ -142,7 +146,7 @@ impl Routes {
         reply.into_response(close)
     }
 
-    async fn route(&self, method: &Method, uri: &Uri) -> Reply {
+    async fn route(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Reply {
         let path = uri.path();
         let has_health = self.endpoint.health.is_some();
         let is_known = match path {
@@ -167,10 +171,10 @@ impl Routes {
         }
         match path {
             "/metrics" => {
-                self.metrics(ScrapeRequest {
+                let request = ScrapeRequest {
                     names: query::names(uri.query()),
-                })
-                .await
+                };
+                self.metrics(request, encoding::accepted(headers)).await
             }
             "/-/ready" => self.ready().await,
             "/health" => self.health().await,
@@ -183,7 +187,11 @@ impl Routes {
         }
     }
 
-    async fn metrics(&self, request: ScrapeRequest) -> Reply {
+    async fn metrics(&self, request: ScrapeRequest, accepted: Accepted) -> Reply {
+        if accepted.coding.is_none() && !accepted.identity {
+            let text = "not acceptable; there are gzip and identity\n";
+            return Reply::plain(StatusCode::NOT_ACCEPTABLE, text).with(header::VARY, VARIES);
+        }
         let permit = match &self.scrapes {
             None => None,
             Some(scrapes) => match Arc::clone(scrapes).try_acquire_owned() {
@@ -195,13 +203,24 @@ impl Routes {
         // The permit goes with the work, not with the connection: a client that hangs up does not end the work.
         let scrape = spawn_blocking(move || {
             let _permit = permit;
-            metrics(&request)
+            match metrics(&request) {
+                ScrapeResponse::Metrics { content_type, body } => {
+                    let (coding, body) = coded(&body, accepted);
+                    Ok((content_type, coding, body))
+                }
+                ScrapeResponse::Unavailable { reason } => Err(reason),
+            }
         });
         match scrape.await {
-            Ok(ScrapeResponse::Metrics { content_type, body }) => {
-                Reply::new(StatusCode::OK, content_type, body)
+            Ok(Ok((content_type, coding, body))) => {
+                let reply = Reply::new(StatusCode::OK, content_type, body);
+                let reply = reply.with(header::VARY, VARIES);
+                match coding.header() {
+                    Some(coding) => reply.with(header::CONTENT_ENCODING, coding),
+                    None => reply,
+                }
             }
-            Ok(ScrapeResponse::Unavailable { reason }) => Reply::plain(
+            Ok(Err(reason)) => Reply::plain(
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("no metrics: {}\n", one_line(&reason)),
             ),
@@ -246,6 +265,14 @@ impl Routes {
             Err(error) => failed("health report", error),
         }
     }
+}
+
+/// The page as the scraper is to have it. Takes its time, so it is done where the page was made.
+fn coded(body: &ScrapeBody, accepted: Accepted) -> (Coding, Bytes) {
+    let is_short = body.text().len() < COMPRESSED_FROM_BYTES && accepted.identity;
+    let coding = accepted.coding.filter(|_| !is_short);
+    let coded = coding.and_then(|coding| Some((coding, body.coded(coding)?)));
+    coded.unwrap_or_else(|| (Coding::Identity, body.text().clone()))
 }
 
 fn failed(what: &'static str, error: JoinError) -> Reply {

@@ -5,6 +5,7 @@
 mod answers;
 mod binding;
 mod client;
+mod compression;
 mod hostile;
 mod pages;
 mod requests;
