@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 
 use ureq::http::Uri;
 
+use super::inf::cli::InfArgs;
 use super::mode_b::cli::ModeBArgs;
 use super::record::Retry;
 use super::scrape::ScrapeUrl;
@@ -31,6 +32,8 @@ pub enum VerifyCommand {
     Totals(TotalsArgs),
     /// Check that sessions, daemon and Prometheus are wired as Mode B wants it, with or without a session of its own.
     ModeB(Box<ModeBArgs>),
+    /// Check that a sentinel does its work and says so: process, page, families, health, freshness.
+    Inf(Box<InfArgs>),
 }
 
 /// Which directories are meant; resolved as `serve` resolves them.

@@ -1,6 +1,6 @@
 //! The requests of a verification: small, bounded, and written down.
 //!
-//! Invariant: an answer comes within `TIME_MAX` or is none, takes at most `BODY_LEN_MAX_BYTES`, goes through no proxy and follows no
+//! Invariant: an answer comes within the client's time or is none, takes at most `BODY_LEN_MAX_BYTES`, goes through no proxy and follows no
 //! redirection: it is the answer of the address that was asked.
 
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::record::Probe;
 use crate::verify::evidence::{Exchange, redact};
 
-/// How long an answer may take.
+/// How long an answer may take, unless something else is said.
 const TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Longest body; a million series have some 100 MB.
@@ -23,6 +23,8 @@ pub struct Answer {
     pub status: u16,
     /// The header `Content-Type`; empty if there is none.
     pub content_type: String,
+    /// The header `Date`: the clock of who answered, cut to the second.
+    pub date: Option<Timestamp>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -38,12 +40,20 @@ impl Answer {
 #[derive(Debug, Clone)]
 pub struct Client {
     agent: ureq::Agent,
+    time_max: Duration,
 }
 
 impl Default for Client {
     fn default() -> Client {
+        Client::within(TIME_MAX)
+    }
+}
+
+impl Client {
+    /// One whose answers may take so long.
+    pub fn within(time_max: Duration) -> Client {
         let config = ureq::Agent::config_builder()
-            .timeout_global(Some(TIME_MAX))
+            .timeout_global(Some(time_max))
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -52,11 +62,10 @@ impl Default for Client {
             .max_idle_connections(0);
         Client {
             agent: config.build().into(),
+            time_max,
         }
     }
-}
 
-impl Client {
     /// `GET`, with the query's values encoded.
     ///
     /// # Errors
@@ -115,7 +124,9 @@ impl Client {
             ureq::Error::Io(err) if err.kind() == std::io::ErrorKind::ConnectionRefused => {
                 format!("{url}: connection refused")
             }
-            ureq::Error::Timeout(_) => format!("{url}: no whole answer within {TIME_MAX:?}"),
+            ureq::Error::Timeout(_) => {
+                format!("{url}: no whole answer within {:?}", self.time_max)
+            }
             err => format!("{url}: {err}"),
         };
         let request = self.agent.get(url).query_pairs(query.iter().copied());
@@ -126,6 +137,12 @@ impl Client {
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
             .to_owned();
+        let date = response
+            .headers()
+            .get("date")
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| jiff::fmt::rfc2822::parse(text).ok())
+            .map(|time| time.timestamp());
         let status = response.status().as_u16();
         let body = response
             .body_mut()
@@ -136,6 +153,7 @@ impl Client {
         Ok(Answer {
             status,
             content_type,
+            date,
             body,
         })
     }

@@ -12,6 +12,9 @@ const OWN_PREFIXES: [&str; 2] = ["metricsd_", "process_"];
 /// Suffixes of the samples of a histogram or summary that only grow.
 const GROWING_SUFFIXES: [&str; 2] = ["_bucket", "_count"];
 
+/// Defects and losses that are named in one sentence; the exchange has the page.
+const NAMED_MAX: usize = 5;
+
 /// One sample, as it stands on the page.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
@@ -150,6 +153,16 @@ pub fn losses(before: &Page, after: &Page) -> Vec<String> {
         }
     }
     losses
+}
+
+/// The first of several faults in one sentence, with the number of the others.
+pub fn named(faults: &[String]) -> String {
+    let shown = faults.len().min(NAMED_MAX);
+    let rest = match faults.len() - shown {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!("{}{rest}", faults[..shown].join("; "))
 }
 
 /// What is wrong with a page; nothing if it is text 0.0.4, has every series once, and its counts are counts.

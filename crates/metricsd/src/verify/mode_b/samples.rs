@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Wiring, ids};
 use crate::verify::evidence::Finding;
-use crate::verify::page::{Page, defects, losses};
+use crate::verify::page::{Page, defects, losses, named};
 use crate::verify::record::{Book, Probe, Retry};
 
 /// The strategy and risk families and their types.
@@ -23,9 +23,6 @@ const FAMILIES: [(&str, &str); 6] = [
 
 /// What the names of strategy and risk families begin with.
 const OURS: [&str; 2] = ["peaktrade_strategy_", "peaktrade_risk_"];
-
-/// Defects and losses that are named in one sentence; the exchange has the page.
-const NAMED_MAX: usize = 5;
 
 /// How often a value is looked at while it may move.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -257,13 +254,4 @@ fn moved(before: &Page, now: &Page, probe: &mut Probe) -> Option<String> {
         "{count} counters moved, {} by {by} to {}",
         most.series, most.value
     ))
-}
-
-fn named(faults: &[String]) -> String {
-    let shown = faults.len().min(NAMED_MAX);
-    let rest = match faults.len() - shown {
-        0 => String::new(),
-        more => format!("; and {more} more"),
-    };
-    format!("{}{rest}", faults[..shown].join("; "))
 }
