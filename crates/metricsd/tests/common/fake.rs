@@ -31,6 +31,14 @@ pub struct Fake {
 impl Fake {
     /// Answers each request by its target.
     pub fn start(answer: impl Fn(&str) -> Said + Send + 'static) -> Fake {
+        Fake::start_with(String::new, answer)
+    }
+
+    /// As [`Fake::start`], with more lines of headers, each with its line end.
+    pub fn start_with(
+        headers: impl Fn() -> String + Send + 'static,
+        answer: impl Fn(&str) -> Said + Send + 'static,
+    ) -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let is_over = Arc::new(AtomicBool::new(false));
@@ -41,7 +49,7 @@ impl Fake {
                     return;
                 }
                 // Whoever went away is not answered.
-                let _ = stream.and_then(|stream| say(stream, &answer));
+                let _ = stream.and_then(|stream| say(stream, &headers(), &answer));
             }
         });
         Fake {
@@ -80,7 +88,11 @@ impl Drop for Fake {
     }
 }
 
-fn say(mut stream: TcpStream, answer: &impl Fn(&str) -> Said) -> std::io::Result<()> {
+fn say(
+    mut stream: TcpStream,
+    headers: &str,
+    answer: &impl Fn(&str) -> Said,
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut first = String::new();
     reader.read_line(&mut first)?;
@@ -92,7 +104,7 @@ fn say(mut stream: TcpStream, answer: &impl Fn(&str) -> Said) -> std::io::Result
     let (status, content_type, body) = answer(target);
     write!(
         stream,
-        "HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     )
 }

@@ -1,7 +1,7 @@
 //! `metricsd verify inf`: does a sentinel do its work, and do its page and its health say so? Process, port, page, families, labels,
 //! health and freshness, as checks that can fail.
 //!
-//! Invariant: each check has a fault that makes it fail, and `docs/verification.md` has a row for it; what was not looked at is said and
+//! Invariant: each check has a fault that makes it fail, and `docs/verification-inf.md` has a row for it; what was not looked at is said and
 //! is no pass. Requests and procfs only: the sentinel is never signalled, and nothing of it is written.
 
 pub mod cli;
