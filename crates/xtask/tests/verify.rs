@@ -1,5 +1,7 @@
 //! `metricsd verify mode-b` with real sessions and a real Prometheus: the whole of it passes, and the faults that need them make it fail.
 
+mod verified;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,8 +14,9 @@ use xtask::child::{Running, eventually, free_port};
 use xtask::scrape::{get, query, scrape};
 use xtask::{tools, workspace};
 
+use verified::{expect, report, step};
+
 const JOB: &str = r#"job="peak_trade_metricsd""#;
-const LONG: Duration = Duration::from_secs(90);
 
 /// A daemon with its directories, and verifications of it.
 struct Place {
@@ -115,34 +118,6 @@ fn start_prometheus(program: &Path, folder: &Path, target: u16, port: u16) -> Re
         Ok(())
     })?;
     Ok(running)
-}
-
-/// Waits for the end. The object that was printed, and the exit code.
-fn report(mut verification: Running) -> Result<(Value, Option<i32>)> {
-    let status = verification.wait(LONG)?;
-    let text = verification.output();
-    let object = serde_json::from_str(&text).with_context(|| format!("{status}: {text}"))?;
-    Ok((object, status.code()))
-}
-
-/// Outcome and text of a check.
-fn step<'a>(report: &'a Value, id: &str) -> Result<(&'a str, &'a str)> {
-    let steps = report["steps"].as_array().context("no steps")?;
-    let step = steps
-        .iter()
-        .find(|step| step["id"] == id)
-        .with_context(|| format!("no {id} in {report:#}"))?;
-    let field = |name: &str| step[name].as_str().context("a field is missing");
-    Ok((field("outcome")?, field("text")?))
-}
-
-fn expect(report: &Value, id: &str, outcome: &str, word: &str) -> Result<()> {
-    let (found, text) = step(report, id)?;
-    ensure!(
-        found == outcome && text.contains(word),
-        "{id} is {found}: {text}; expected {outcome} with {word:?}\n{report:#}"
-    );
-    Ok(())
 }
 
 #[test]

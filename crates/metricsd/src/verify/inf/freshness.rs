@@ -125,7 +125,7 @@ impl Inspection<'_> {
                     left => format!("{source}: the next one is overdue by {:.0} s", -left),
                 })
                 .collect();
-            let is_late = |due: f64| !(due + grace.as_secs_f64() >= page.time.now);
+            let is_late = |due: f64| due.is_nan() || page.time.now > due + grace.as_secs_f64();
             if dues.iter().any(|(_, due)| is_late(*due)) {
                 Finding::fail(
                     format!("{}, expected within {grace:?}", said.join(", ")),
@@ -161,7 +161,7 @@ impl Inspection<'_> {
             let age = page.time.now - at;
             let is_answering = health.gateway.is_some_and(|gateway| gateway.is_answering);
             let text = format!("the last heartbeat is {age:.1} s old");
-            if !(age <= HEARTBEAT_AGE_MAX_SECONDS) {
+            if age.is_nan() || age > HEARTBEAT_AGE_MAX_SECONDS {
                 Finding::fail(format!("{text}, expected {HEARTBEAT_AGE_MAX_SECONDS} s or less"), next)
             } else if !is_answering {
                 Finding::fail(format!("{text}, and /health says that the last one was not answered"), next)
