@@ -8,6 +8,8 @@ use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -186,6 +188,19 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A flag that Ctrl-C and SIGTERM set: whoever looks at it ends in order, with its children.
+///
+/// # Errors
+/// When the signals cannot be watched for.
+pub fn watch_for_interrupts() -> Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))
+            .context("watching for Ctrl-C")?;
+    }
+    Ok(interrupted)
 }
 
 /// A loopback port that is free now. Another process may take it before it is used: callers start at once and report a busy port.

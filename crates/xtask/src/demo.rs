@@ -5,17 +5,17 @@
 //! Every claim that it prints is checked; a broken one ends the demo with exit code 1.
 
 mod agreement;
-mod trading;
+pub(crate) mod trading;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::child::{Running, eventually, free_port};
+use crate::child::{Running, eventually, watch_for_interrupts};
+use crate::run_folder::{RunFolder, usual_or_free_port};
 use crate::scrape::{Scrape, get, scrape};
 use crate::terminal::{OutputError, say};
 use crate::{tools, workspace};
@@ -49,20 +49,15 @@ pub enum Programs {
     AsBuilt,
 }
 
-fn build() -> Result<()> {
+/// Builds these packages as a user would.
+pub(crate) fn build(packages: &[&str]) -> Result<()> {
     tools::require_cpp()?;
     headline("building (the first time takes some minutes)")?;
-    workspace::run(&mut workspace::cargo(&[
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "metricsd",
-        "--package",
-        "shadow-session",
-        "--package",
-        "sentinel",
-    ]))
+    let mut command = workspace::cargo(&["build", "--release", "--locked"]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    workspace::run(&mut command)
 }
 
 /// Runs the demo.
@@ -70,13 +65,9 @@ fn build() -> Result<()> {
 /// # Errors
 /// When something cannot be built or started, or a claim does not hold.
 pub fn run(ending: Ending, programs: Programs) -> Result<()> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))
-            .context("watching for Ctrl-C")?;
-    }
+    let interrupted = watch_for_interrupts()?;
     if programs == Programs::Build {
-        build()?;
+        build(&["metricsd", "shadow-session", "sentinel"])?;
     }
     let stage = Stage::prepare()?;
 
@@ -122,7 +113,7 @@ pub fn run(ending: Ending, programs: Programs) -> Result<()> {
     );
 
     // Ten seconds pass before the shards are absorbed; the sentinel needs about as long.
-    let mut trading = trading::Trading::start(&stage.folder, &interrupted)?;
+    let mut trading = trading::Trading::start(stage.folder.path(), &interrupted)?;
     trading.compare()?;
 
     watch_retirement(&stage, &end, &interrupted)?;
@@ -166,54 +157,25 @@ fn stay_up(
 
 /// The folder, port and programs of one run of the demo.
 struct Stage {
-    folder: PathBuf,
+    /// Held for the length of the demo.
+    folder: RunFolder,
     shards: PathBuf,
     /// Where metricsd keeps what ended sessions counted.
     state: PathBuf,
     port: u16,
     metricsd: PathBuf,
     session: PathBuf,
-    /// Held for the length of the demo: a second demo at the same time takes another folder.
-    _lock: File,
 }
 
 impl Stage {
     fn prepare() -> Result<Stage> {
-        let usual = workspace::target_dir().join("demo");
-        let (folder, lock) = match claim(&usual)? {
-            Some(lock) => (usual, lock),
-            None => {
-                let own = workspace::target_dir().join(format!("demo-{}", std::process::id()));
-                say(format_args!(
-                    "   {} is in use by another demo, using {}",
-                    usual.display(),
-                    own.display()
-                ))?;
-                let lock = claim(&own)?.with_context(|| format!("{} is in use", own.display()))?;
-                (own, lock)
-            }
-        };
-        let (shards, state) = (folder.join("prom_multiproc"), folder.join("state"));
-        for stale in [
-            &shards,
-            &state,
-            &folder.join("live_runs"),
-            &folder.join("trading"),
-        ] {
-            if stale.exists() {
-                fs::remove_dir_all(stale).with_context(|| {
-                    format!("removing what an earlier demo left in {}", stale.display())
-                })?;
-            }
-        }
-        let port = match std::net::TcpListener::bind(("127.0.0.1", USUAL_PORT)) {
-            Ok(_) => USUAL_PORT,
-            Err(_) => {
-                let other = free_port()?;
-                say(format_args!("   port {USUAL_PORT} is taken, using {other}"))?;
-                other
-            }
-        };
+        let folder =
+            RunFolder::claim("demo", &["prom_multiproc", "state", "live_runs", "trading"])?;
+        let (shards, state) = (
+            folder.path().join("prom_multiproc"),
+            folder.path().join("state"),
+        );
+        let port = usual_or_free_port(USUAL_PORT)?;
         let (metricsd, session) = (
             workspace::program("metricsd")?,
             workspace::program("shadow-session")?,
@@ -225,7 +187,6 @@ impl Stage {
             port,
             metricsd,
             session,
-            _lock: lock,
         })
     }
 
@@ -244,7 +205,7 @@ impl Stage {
             &self.metricsd,
             &arguments,
             &[],
-            &self.folder.join("metricsd.log"),
+            &self.folder.path().join("metricsd.log"),
         )?;
         eventually(Duration::from_secs(10), "metricsd to be ready", || {
             if let Some(status) = daemon.ended()? {
@@ -267,7 +228,7 @@ impl Stage {
     }
 
     fn start_session(&self, name: &str, speed: &str) -> Result<Running> {
-        let runs = self.folder.join("live_runs");
+        let runs = self.folder.path().join("live_runs");
         let arguments = [
             "--config",
             "config/shadow-session.toml",
@@ -286,7 +247,7 @@ impl Stage {
             &self.session,
             &arguments,
             &variables,
-            &self.folder.join(format!("{name}.log")),
+            &self.folder.path().join(format!("{name}.log")),
         )
     }
 
@@ -465,12 +426,12 @@ fn where_to_look(stage: &Stage, trading: &trading::Trading) -> Result<()> {
     say(format_args!("   shards:   {}", stage.shards.display()))?;
     say(format_args!(
         "   run logs: {}",
-        stage.folder.join("live_runs").display()
+        stage.folder.path().join("live_runs").display()
     ))?;
     say(format_args!(
         "   output:   {}, and {} of sentinel and gateway",
-        stage.folder.join("metricsd.log").display(),
-        stage.folder.join("trading").display()
+        stage.folder.path().join("metricsd.log").display(),
+        stage.folder.path().join("trading").display()
     ))?;
     say(format_args!(
         "   totals of ended sessions: {}",
@@ -482,30 +443,6 @@ fn where_to_look(stage: &Stage, trading: &trading::Trading) -> Result<()> {
     Ok(())
 }
 
-/// Locks a folder of the demo for this process and those that it starts: they inherit the descriptor, and the lock is held until the
-/// last of them has ended. None when somebody holds it.
-fn claim(folder: &Path) -> Result<Option<File>> {
-    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    let path = folder.join("lock");
-    let file = File::options()
-        .create(true)
-        .write(true)
-        .truncate(false)
-        .open(&path)
-        .with_context(|| format!("opening {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => {
-            rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty())
-                .with_context(|| format!("handing {} down", path.display()))?;
-            Ok(Some(file))
-        }
-        Err(fs::TryLockError::WouldBlock) => Ok(None),
-        Err(fs::TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("locking {}", path.display()))
-        }
-    }
-}
-
 /// The number in the summary line that begins with `name`.
 fn summary_number(summary: &str, name: &str) -> Option<f64> {
     let line = summary
@@ -515,32 +452,11 @@ fn summary_number(summary: &str, name: &str) -> Option<f64> {
         .find_map(|word| word.replace(',', "").parse().ok())
 }
 
-fn text(path: &Path) -> Result<&str> {
+pub(crate) fn text(path: &Path) -> Result<&str> {
     path.to_str()
         .with_context(|| format!("{} is not UTF-8", path.display()))
 }
 
-fn headline(words: &str) -> Result<(), OutputError> {
+pub(crate) fn headline(words: &str) -> Result<(), OutputError> {
     say(format_args!("\n== {words}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::process::{Command, Stdio};
-
-    use super::*;
-
-    #[test]
-    fn a_folder_is_in_use_until_the_last_process_started_from_it_has_ended() {
-        let folder = tempfile::tempdir().unwrap();
-        let lock = claim(folder.path()).unwrap().unwrap();
-        // As metricsd does: it ends when its input is closed, whatever becomes of this test.
-        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
-        drop(lock);
-        let while_it_runs = claim(folder.path()).unwrap();
-        drop(child.stdin.take());
-        child.wait().unwrap();
-        assert!(while_it_runs.is_none(), "the child is still there");
-        assert!(claim(folder.path()).unwrap().is_some());
-    }
 }

@@ -8,18 +8,19 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde_json::json;
 use stand_in::{Clock, Eodhd, Replay};
 
+use crate::child::watch_for_interrupts;
 use crate::terminal::say;
 use crate::workspace;
 
 /// How many bars can close one soon after the other, before the market is at the present and has one a minute.
-const BEHIND_BARS: i64 = 60;
+pub(crate) const BEHIND_BARS: i64 = 60;
 const BAR_SECONDS: i64 = 60;
 /// Half of what lies between bid and ask.
 const HALF_SPREAD: f64 = 0.00005;
@@ -28,7 +29,7 @@ pub const PAUSE: Duration = Duration::from_secs(2);
 /// Of `cargo xtask feed`.
 const PORT: u16 = 8010;
 
-/// A running market that is an hour behind the present at first.
+/// A running market.
 #[derive(Debug)]
 pub struct Feed {
     server: Eodhd,
@@ -38,12 +39,12 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Starts it, with the first prices in the file `prices`.
+    /// Starts it that many bars behind the present, with the first prices in the file `prices`.
     ///
     /// # Errors
     /// When the address cannot be bound or the file cannot be written.
-    pub fn start(listen: SocketAddr, prices: &Path) -> Result<Feed> {
-        let time = Arc::new(AtomicI64::new(unix_seconds() - BEHIND_BARS * BAR_SECONDS));
+    pub fn start(listen: SocketAddr, prices: &Path, behind_bars: i64) -> Result<Feed> {
+        let time = Arc::new(AtomicI64::new(unix_seconds() - behind_bars * BAR_SECONDS));
         let told = Arc::clone(&time);
         let server = Eodhd::start(Replay {
             listen,
@@ -98,15 +99,15 @@ impl Feed {
 /// # Errors
 /// When it cannot be started.
 pub fn run() -> Result<()> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))
-            .context("watching for Ctrl-C")?;
-    }
+    let interrupted = watch_for_interrupts()?;
     let folder = workspace::root().join(".ops_local");
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let prices = folder.join("prices.json");
-    let feed = Feed::start(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)), &prices)?;
+    let feed = Feed::start(
+        SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
+        &prices,
+        BEHIND_BARS,
+    )?;
     say(format_args!(
         "recorded one-minute bars of EURUSD: {}; prices: {}\n\
          a bar closes every {} s until the present is reached, then every minute; Ctrl-C ends it",

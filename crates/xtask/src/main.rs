@@ -1,4 +1,4 @@
-//! `cargo xtask demo | feed | test | bench | soak`: the front door for a person with a fresh clone. Parses the command line, nothing else.
+//! `cargo xtask demo | hub | feed | test | bench | soak`: the front door for a person with a fresh clone. Parses the command line, nothing else.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -14,6 +14,10 @@ usage: cargo xtask <command>
                     let the sentinel trade live against the paper gateway, and show that the gateway's book and the sentinel's
                     metrics and audit agree; stays up until Ctrl-C, --once ends by itself (exit 0 when every check held, else 1);
                     --once --built takes the programs that lie beside xtask
+  hub   [--once]    bring the whole HUB up on loopback: Prometheus, Alertmanager and node_exporter on the shipped configurations, alertbridge,
+                    metricsd with a paper session, the sentinel with a paper gateway; wait until every target is up, run the three
+                    verifications and file their evidence; stays up until Ctrl-C, --once ends by itself (exit 0 when all passed, else 1);
+                    --built takes the programs that lie beside xtask
   feed              serve recorded one-minute bars as the market data service does, on 127.0.0.1:8010, and keep the prices of the
                     newest one in .ops_local/prices.json for the paper gateway, until Ctrl-C
   test  [--long]    install what the tests need, then format, lints, unit, doc, differential, end-to-end and model tests;
@@ -45,6 +49,10 @@ fn main() -> ExitCode {
         ["demo"] => xtask::demo::run(Ending::OnInterrupt, Programs::Build),
         ["demo", "--once"] => xtask::demo::run(Ending::ByItself, Programs::Build),
         ["demo", "--once", "--built"] => xtask::demo::run(Ending::ByItself, Programs::AsBuilt),
+        ["hub"] => xtask::hub::run(Ending::OnInterrupt, Programs::Build),
+        ["hub", "--once"] => xtask::hub::run(Ending::ByItself, Programs::Build),
+        ["hub", "--built"] => xtask::hub::run(Ending::OnInterrupt, Programs::AsBuilt),
+        ["hub", "--once", "--built"] => xtask::hub::run(Ending::ByItself, Programs::AsBuilt),
         ["feed"] => xtask::feed::run(),
         ["test"] => xtask::test::run(xtask::test::Length::Short),
         ["test", "--long"] => xtask::test::run(xtask::test::Length::Long),

@@ -50,7 +50,7 @@ pub fn training_python() -> Option<PathBuf> {
     quiet(Command::new(&path).args(["-c", "import numpy, pandas, sklearn"])).then_some(path)
 }
 
-/// A program of the packages of Prometheus and Alertmanager: unpacked by `cargo xtask test`, else on the path.
+/// A program of the packages of Prometheus, Alertmanager and node_exporter: unpacked by `cargo xtask test`, else on the path.
 pub fn prometheus_program(name: &str) -> Option<PathBuf> {
     let unpacked = tool_dir().join("prometheus/usr/bin").join(name);
     [unpacked, PathBuf::from(name)]
@@ -338,16 +338,20 @@ fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
 }
 
 /// What is taken out of Debian's packages, and the programs that have to be in each.
-const PACKAGES: [(&str, &[&str]); 2] = [
+const PACKAGES: [(&str, &[&str]); 3] = [
     ("prometheus", &["prometheus", "promtool"]),
     (
         "prometheus-alertmanager",
         &["prometheus-alertmanager", "amtool"],
     ),
+    ("prometheus-node-exporter", &[NODE_EXPORTER]),
 ];
 
+/// The program that serves the machine's own numbers.
+pub const NODE_EXPORTER: &str = "prometheus-node-exporter";
+
 /// Downloads Debian's packages and unpacks them into our own folder: no service is started, no root is needed where package lists exist.
-fn install_prometheus() -> Result<()> {
+pub(crate) fn install_prometheus() -> Result<()> {
     for (package, programs) in PACKAGES {
         if programs
             .iter()

@@ -18,8 +18,9 @@ use stand_in::{Mlflow, Predict};
 
 use super::agreement::{Audited, agree, decisions, orders};
 use super::{headline, text};
-use crate::child::{Running, eventually, free_port};
-use crate::feed::{Feed, PAUSE};
+use crate::child::{Running, eventually};
+use crate::feed::{BEHIND_BARS, Feed, PAUSE};
+use crate::run_folder::usual_or_free_port;
 use crate::scrape::{Scrape, get, scrape};
 use crate::terminal::say;
 use crate::workspace;
@@ -41,13 +42,37 @@ const SAID: [[f64; 3]; 6] = [
     [0.52, 0.30, 0.18],
     [0.74, 0.15, 0.11],
 ];
+/// What the model says where trading is to go on for long without an alert: buy, hold, sell, hold.
+const EVEN: [[f64; 3]; 4] = [SAID[0], SAID[2], SAID[5], SAID[2]];
 /// Bars that are decided on before the books are compared.
 const BARS: usize = SAID.len();
 /// A cycle a second; a busy machine gets some more.
 const DECISION_TIME_MAX: Duration = Duration::from_secs(20);
 
+/// What is traded on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Script {
+    /// How many bars the market is behind the present at first; it catches up.
+    behind_bars: i64,
+    /// What the model says to one bar after the other, over and over.
+    said: &'static [[f64; 3]],
+}
+
+impl Script {
+    /// Everything once, at once.
+    const EVERYTHING: Script = Script {
+        behind_bars: BEHIND_BARS,
+        said: &SAID,
+    };
+    /// A bar a minute, and nothing that a rule has to warn of.
+    pub(crate) const CALM: Script = Script {
+        behind_bars: 0,
+        said: &EVEN,
+    };
+}
+
 /// A sentinel that trades, and all that it trades with.
-pub(super) struct Trading {
+pub(crate) struct Trading {
     sentinel: Running,
     gateway: Running,
     feed: Feed,
@@ -60,40 +85,13 @@ pub(super) struct Trading {
 }
 
 impl Trading {
-    /// Starts all of it, and trades a few bars.
+    /// Starts all of it, on a market that is an hour behind and catches up, and trades a few bars.
     pub(super) fn start(folder: &Path, interrupted: &AtomicBool) -> Result<Trading> {
         headline(
             "the sentinel trades: live, armed for a paper account, against `sentinel paper-gateway`",
         )?;
-        let folder = folder.join("trading");
-        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let hub = Mlflow::start(any, &[], said_in_turn())
-            .context("starting the stand-in of the model server")?;
-        let feed = Feed::start(any, &folder.join("prices.json"))?;
-        write_secret(&folder.join("gateway.secret"))?;
-        let (gateway, gateway_port) = start_gateway(&folder)?;
-        let port = match std::net::TcpListener::bind(("127.0.0.1", USUAL_PORT)) {
-            Ok(_) => USUAL_PORT,
-            Err(_) => free_port()?,
-        };
-        write_configuration(&folder, &feed, hub.address().port(), gateway_port)?;
-        let sentinel = start_sentinel(&folder, port)?;
-        say(format_args!(
-            "   gateway: pid {} on 127.0.0.1:{gateway_port}, account {ACCOUNT}, a fresh secret; sentinel: pid {} on 127.0.0.1:{port}\n   \
-             the bars are recorded, and what the model says is made up: it is to show everything once",
-            gateway.id(),
-            sentinel.id()
-        ))?;
-        let mut trading = Trading {
-            sentinel,
-            gateway,
-            feed,
-            _hub: hub,
-            port,
-            folder,
-            closed: Instant::now(),
-        };
+        let port = usual_or_free_port(USUAL_PORT)?;
+        let mut trading = Trading::launch(&folder.join("trading"), port, Script::EVERYTHING)?;
         for decided in 1..=BARS {
             trading.until_decided(decided, interrupted)?;
             if decided < BARS {
@@ -106,6 +104,34 @@ impl Trading {
             }
         }
         Ok(trading)
+    }
+
+    /// Starts all of it, with the sentinel's endpoint at `port`.
+    pub(crate) fn launch(folder: &Path, port: u16, script: Script) -> Result<Trading> {
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let hub = Mlflow::start(any, &[], said_in_turn(script.said))
+            .context("starting the stand-in of the model server")?;
+        let feed = Feed::start(any, &folder.join("prices.json"), script.behind_bars)?;
+        write_secret(&folder.join("gateway.secret"))?;
+        let (gateway, gateway_port) = start_gateway(folder)?;
+        write_configuration(folder, &feed, hub.address().port(), gateway_port)?;
+        let sentinel = start_sentinel(folder, port)?;
+        say(format_args!(
+            "   gateway: pid {} on 127.0.0.1:{gateway_port}, account {ACCOUNT}, a fresh secret; sentinel: pid {} on 127.0.0.1:{port}\n   \
+             the bars are recorded, and what the model says is made up",
+            gateway.id(),
+            sentinel.id()
+        ))?;
+        Ok(Trading {
+            sentinel,
+            gateway,
+            feed,
+            _hub: hub,
+            port,
+            folder: folder.to_owned(),
+            closed: Instant::now(),
+        })
     }
 
     fn until_decided(&mut self, count: usize, interrupted: &AtomicBool) -> Result<()> {
@@ -190,7 +216,7 @@ impl Trading {
     }
 
     /// A bar now and then, while somebody looks.
-    pub(super) fn go_on(&mut self) -> Result<()> {
+    pub(crate) fn go_on(&mut self) -> Result<()> {
         self.check_running()?;
         if self.closed.elapsed() >= PAUSE {
             self.next_bar()?;
@@ -212,7 +238,7 @@ impl Trading {
     }
 
     /// What to type for a look at it, and for the kill switch.
-    pub(super) fn where_to_look(&self) -> Result<Vec<String>> {
+    pub(crate) fn where_to_look(&self) -> Result<Vec<String>> {
         let (state, port) = (self.folder.join("state"), self.port);
         Ok(vec![
             format!(
@@ -231,7 +257,7 @@ impl Trading {
     }
 
     /// Ends the sentinel, then the gateway.
-    pub(super) fn end(mut self) -> Result<()> {
+    pub(crate) fn end(mut self) -> Result<()> {
         for child in [&mut self.sentinel, &mut self.gateway] {
             let status = child.terminate()?;
             ensure!(
@@ -246,10 +272,10 @@ impl Trading {
 }
 
 /// Whatever the features are.
-fn said_in_turn() -> Predict {
+fn said_in_turn(said: &'static [[f64; 3]]) -> Predict {
     let asked = AtomicUsize::new(0);
     Predict(Arc::new(move |_| {
-        json!(SAID[asked.fetch_add(1, Ordering::Relaxed) % SAID.len()])
+        json!(said[asked.fetch_add(1, Ordering::Relaxed) % said.len()])
     }))
 }
 
