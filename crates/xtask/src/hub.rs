@@ -26,7 +26,8 @@ use stage::Stage;
 /// The packages with our programs.
 const PACKAGES: [&str; 4] = ["metricsd", "shadow-session", "sentinel", "alertbridge"];
 /// What an earlier run leaves, apart from its evidence.
-const STALE: [&str; 10] = [
+const STALE: [&str; 11] = [
+    "alerts",
     "prom_multiproc",
     "state",
     "live_runs",

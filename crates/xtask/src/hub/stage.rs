@@ -142,6 +142,8 @@ impl<'a> Stage<'a> {
             shipped.contains(SHIPPED),
             "ops/etc/alertbridge.yml: no target writes {SHIPPED}"
         );
+        let folder = self.path("alerts");
+        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         // A string of JSON is one of YAML.
         let alerts = Value::from(text(&self.alerts())?).to_string();
         let to = self.path("alertbridge.yml");
@@ -300,7 +302,7 @@ impl<'a> Stage<'a> {
 
     /// Where the bridge writes what it is told.
     pub(super) fn alerts(&self) -> PathBuf {
-        self.path("alerts.jsonl")
+        self.path("alerts").join("alerts.jsonl")
     }
 
     /// The sentinel and what it trades with.
