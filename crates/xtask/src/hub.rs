@@ -3,7 +3,9 @@
 //!
 //! Invariant: whatever way out is taken, everything that was started has ended. Exit code 0 is for: all targets were up and all verifications passed.
 
+mod programs;
 mod stage;
+mod targets;
 mod verification;
 
 use std::fs;
@@ -122,7 +124,7 @@ fn where_to_look(stage: &Stage<'_>, evidence: &Path) -> Result<()> {
     let boards = workspace::root().join("ops/grafana/boards");
     let places: [(&str, PathBuf); 5] = [
         ("evidence", evidence.to_owned()),
-        ("alerts", stage.alerts()),
+        ("alerts", programs::alerts(stage.folder())),
         ("configuration", config),
         ("output", stage.folder().join("*.log")),
         ("boards", boards),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use xtask::child::{Running, eventually, free_port};
+use xtask::prometheus::{self, Edition, Pace};
 use xtask::scrape::{get, query, scrape};
 use xtask::sockets::listening_ports;
 use xtask::{tools, workspace};
@@ -25,20 +26,20 @@ const FAMILIES: [&str; 6] = [
 
 #[test]
 fn a_sessions_series_outlive_it_while_up_never_leaves_one() -> Result<()> {
-    let Some(prometheus) = tools::prometheus_program("prometheus") else {
+    if tools::prometheus_program("prometheus").is_none() {
         tools::skip(
             "a_sessions_series_outlive_it_while_up_never_leaves_one",
             "no prometheus",
         );
         return Ok(());
-    };
+    }
     let folder = tempfile::tempdir()?;
     let shards = folder.path().join("prom_multiproc");
     let shards = shards.to_str().context("a temporary path in UTF-8")?;
     let port = free_port()?;
     let daemon = start_daemon(folder.path(), shards, port)?;
     let prometheus_port = free_port()?;
-    let _prometheus = start_prometheus(&prometheus, folder.path(), port, prometheus_port)?;
+    let _prometheus = start_prometheus(folder.path(), port, prometheus_port)?;
     eventually(
         Duration::from_secs(20),
         "two scrapes before the session",
@@ -281,25 +282,12 @@ fn start_session(folder: &Path, shards: &str, speed: &str) -> Result<Running> {
     )
 }
 
-fn start_prometheus(program: &Path, folder: &Path, target: u16, port: u16) -> Result<Running> {
-    let shipped = fs::read_to_string(workspace::root().join("ops/prometheus/prometheus.yml"))?;
-    let config = shipped
-        .replace("127.0.0.1:9111", &format!("127.0.0.1:{target}"))
-        .replace(": 5s", ": 1s")
-        .replace(": 4s", ": 900ms");
-    ensure!(
-        config.contains(&format!("127.0.0.1:{target}")),
-        "the shipped configuration names another target than 127.0.0.1:9111"
-    );
-    let path = folder.join("prometheus.yml");
-    fs::write(&path, config)?;
-    let arguments = [
-        format!("--config.file={}", path.display()),
-        format!("--storage.tsdb.path={}", folder.join("tsdb").display()),
-        format!("--web.listen-address=127.0.0.1:{port}"),
-    ];
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let running = Running::start(program, &arguments, &[], &folder.join("prometheus.log"))?;
+/// Prometheus on the shipped configuration, once a second, with metricsd as the one target that answers.
+fn start_prometheus(folder: &Path, target: u16, port: u16) -> Result<Running> {
+    let nobody = free_port()?;
+    let ports = [target, nobody, nobody, nobody, nobody, port];
+    prometheus::write(folder, Edition::Local, Pace::EverySecond, &ports)?;
+    let running = prometheus::start(folder, Edition::Local, port)?;
     eventually(Duration::from_secs(20), "Prometheus to be ready", || {
         get(port, "/-/ready")
     })?;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use xtask::child::{Running, eventually, free_port};
+use xtask::prometheus::{self, Edition, Pace};
 use xtask::scrape::{get, query, scrape};
 use xtask::{tools, workspace};
 
@@ -97,21 +98,11 @@ fn start_daemon(folder: &Path, port: u16) -> Result<Running> {
     Ok(daemon)
 }
 
-fn start_prometheus(program: &Path, folder: &Path, target: u16, port: u16) -> Result<Running> {
-    let shipped = fs::read_to_string(workspace::root().join("ops/prometheus/prometheus.yml"))?;
-    let config = shipped
-        .replace("127.0.0.1:9111", &format!("127.0.0.1:{target}"))
-        .replace(": 5s", ": 1s")
-        .replace(": 4s", ": 900ms");
-    let file = folder.join("prometheus.yml");
-    fs::write(&file, config)?;
-    let arguments = [
-        format!("--config.file={}", file.display()),
-        format!("--storage.tsdb.path={}", folder.join("tsdb").display()),
-        format!("--web.listen-address=127.0.0.1:{port}"),
-    ];
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let running = Running::start(program, &arguments, &[], &folder.join("prometheus.log"))?;
+fn start_prometheus(folder: &Path, target: u16, port: u16) -> Result<Running> {
+    let nobody = free_port()?;
+    let ports = [target, nobody, nobody, nobody, nobody, port];
+    prometheus::write(folder, Edition::Local, Pace::EverySecond, &ports)?;
+    let running = prometheus::start(folder, Edition::Local, port)?;
     let up = format!("up{{{JOB}}} == 1");
     eventually(Duration::from_secs(30), "the first scrape", || {
         ensure!(!query(port, &up)?.is_empty(), "no scrape yet");
@@ -122,16 +113,16 @@ fn start_prometheus(program: &Path, folder: &Path, target: u16, port: u16) -> Re
 
 #[test]
 fn a_whole_run_with_a_session_and_a_real_prometheus_passes_and_is_filed() -> Result<()> {
-    let Some(program) = tools::prometheus_program("prometheus") else {
+    if tools::prometheus_program("prometheus").is_none() {
         tools::skip(
             "a_whole_run_with_a_session_and_a_real_prometheus_passes_and_is_filed",
             "no prometheus",
         );
         return Ok(());
-    };
+    }
     let place = Place::new()?;
     let port = free_port()?;
-    let _prometheus = start_prometheus(&program, place.folder.path(), place.port, port)?;
+    let _prometheus = start_prometheus(place.folder.path(), place.port, port)?;
     let (base, evidence) = (format!("http://127.0.0.1:{port}"), place.path("evidence"));
     let flags = [
         "--run-session",
@@ -178,16 +169,16 @@ fn a_whole_run_with_a_session_and_a_real_prometheus_passes_and_is_filed() -> Res
 
 #[test]
 fn a_daemon_that_was_down_for_two_scrapes_is_found_in_prometheus() -> Result<()> {
-    let Some(program) = tools::prometheus_program("prometheus") else {
+    if tools::prometheus_program("prometheus").is_none() {
         tools::skip(
             "a_daemon_that_was_down_for_two_scrapes_is_found_in_prometheus",
             "no prometheus",
         );
         return Ok(());
-    };
+    }
     let mut place = Place::new()?;
     let port = free_port()?;
-    let _prometheus = start_prometheus(&program, place.folder.path(), place.port, port)?;
+    let _prometheus = start_prometheus(place.folder.path(), place.port, port)?;
     let base = format!("http://127.0.0.1:{port}");
     let flags = [
         "--run-session",

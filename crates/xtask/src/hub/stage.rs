@@ -3,7 +3,6 @@
 //! Invariant: a program that ends by itself is found at the next wait, with what it printed; only the session, whose candles come to an end, is
 //! started again. Must not touch: what listens on the machine already.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,16 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::{programs, targets};
 use crate::child::Running;
-use crate::demo::text;
 use crate::demo::trading::{Script, Trading};
-use crate::prometheus::{self, Edition, JOBS, Pace, Ports, moved};
+use crate::prometheus::{self, Edition, JOBS, Pace, Ports};
 use crate::scrape::get;
 use crate::terminal::say;
-use crate::{tools, workspace};
 
-/// Candles a second: the recorded year lasts for more than an hour and a half.
-const SESSION_SPEED: &str = "1";
 /// A program to answer, on a busy machine.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 /// A first scrape comes within fifteen seconds; one that failed is tried again after as many.
@@ -54,22 +50,26 @@ impl<'a> Stage<'a> {
         };
         let [metricsd, sentinel, bridge, alertmanager, node, prometheus] = ports;
         prometheus::write(folder, Edition::Hub, Pace::Shipped, &ports)?;
-        stage.write_bridge_configuration()?;
+        programs::write_bridge_configuration(folder, &ports)?;
 
-        stage.start_daemon()?;
+        stage.add("metricsd", metricsd, programs::daemon(folder, metricsd)?)?;
         stage.until_ready("metricsd", metricsd, "/-/ready")?;
-        stage.session = Some(stage.start_session()?);
+        stage.session = Some(programs::session(folder)?);
         stage.trading = Some(Trading::launch(
             &folder.join("trading"),
             sentinel,
             Script::CALM,
         )?);
-        stage.start_bridge()?;
+        stage.add("alertbridge", bridge, programs::bridge(folder, bridge)?)?;
         stage.until_ready("alertbridge", bridge, "/-/ready")?;
         let child = prometheus::start_alertmanager(folder, alertmanager)?;
         stage.add("alertmanager", alertmanager, child)?;
         stage.until_ready("alertmanager", alertmanager, "/-/ready")?;
-        stage.start_node_exporter()?;
+        stage.add(
+            "node_exporter",
+            node,
+            programs::node_exporter(folder, node)?,
+        )?;
         stage.until_ready("node_exporter", node, "/metrics")?;
         stage.until_ready("the sentinel", sentinel, "/health")?;
         let child = prometheus::start(folder, Edition::Hub, prometheus)?;
@@ -84,99 +84,6 @@ impl<'a> Stage<'a> {
         self.children.push((name, child));
         say(format_args!("   {name}: pid {id} on 127.0.0.1:{port}"))?;
         Ok(())
-    }
-
-    fn start_daemon(&mut self) -> Result<()> {
-        let (shards, state) = (self.path("prom_multiproc"), self.path("state"));
-        let port = self.ports[0];
-        let arguments = [
-            "serve",
-            "--config.file",
-            "config/metricsd.toml",
-            "--port",
-            &port.to_string(),
-            "--multiproc-dir",
-            text(&shards)?,
-            "--state-dir",
-            text(&state)?,
-        ];
-        let program = workspace::program("metricsd")?;
-        let child = Running::start(&program, &arguments, &[], &self.path("metricsd.log"))?;
-        self.add("metricsd", port, child)
-    }
-
-    fn start_session(&self) -> Result<Running> {
-        let (shards, runs) = (self.path("prom_multiproc"), self.path("live_runs"));
-        let arguments = [
-            "--config",
-            "config/shadow-session.toml",
-            "--speed",
-            SESSION_SPEED,
-            "--log-dir",
-            text(&runs)?,
-        ];
-        let variables = [
-            ("PEAKTRADE_METRICS_MODE", "B"),
-            ("PEAKTRADE_METRICS_MULTIPROC_DIR", text(&shards)?),
-        ];
-        let child = Running::start(
-            &workspace::program("shadow-session")?,
-            &arguments,
-            &variables,
-            &self.path("session.log"),
-        )?;
-        say(format_args!(
-            "   shadow-session: pid {}, a candle a second; it listens on nothing",
-            child.id()
-        ))?;
-        Ok(child)
-    }
-
-    /// The one of a service, with its log of alerts in our folder.
-    fn write_bridge_configuration(&self) -> Result<()> {
-        const SHIPPED: &str = "/var/log/alertbridge/alerts.jsonl";
-        let from = workspace::root().join("ops/etc/alertbridge.yml");
-        let shipped =
-            fs::read_to_string(&from).with_context(|| format!("reading {}", from.display()))?;
-        ensure!(
-            shipped.contains(SHIPPED),
-            "ops/etc/alertbridge.yml: no target writes {SHIPPED}"
-        );
-        let folder = self.path("alerts");
-        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-        // A string of JSON is one of YAML.
-        let alerts = Value::from(text(&self.alerts())?).to_string();
-        let to = self.path("alertbridge.yml");
-        let text = moved(&shipped.replace(SHIPPED, &alerts), &self.ports);
-        fs::write(&to, text).with_context(|| format!("writing {}", to.display()))
-    }
-
-    fn start_bridge(&mut self) -> Result<()> {
-        let port = self.ports[2];
-        let arguments = [
-            format!("--config.file={}", self.path("alertbridge.yml").display()),
-            format!("--queue.path={}", self.path("queue").display()),
-            format!("--web.listen-address=127.0.0.1:{port}"),
-            format!("--web.external-url=http://127.0.0.1:{port}"),
-        ];
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let program = workspace::program("alertbridge")?;
-        let child = Running::start(&program, &arguments, &[], &self.path("alertbridge.log"))?;
-        self.add("alertbridge", port, child)
-    }
-
-    fn start_node_exporter(&mut self) -> Result<()> {
-        let port = self.ports[4];
-        let program =
-            tools::prometheus_program(tools::NODE_EXPORTER).context("there is no node_exporter")?;
-        let listen = format!("--web.listen-address=127.0.0.1:{port}");
-        let log = self.path("node_exporter.log");
-        let child = Running::start(&program, &[&listen], &[], &log)?;
-        self.add("node_exporter", port, child)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
     }
 
     /// Waits until the program answers.
@@ -235,7 +142,7 @@ impl<'a> Stage<'a> {
                 status.success(),
                 "shadow-session ended with {status}; it printed:\n{said}"
             );
-            self.session = Some(self.start_session()?);
+            self.session = Some(programs::session(&self.folder)?);
         }
         Ok(())
     }
@@ -245,7 +152,7 @@ impl<'a> Stage<'a> {
         self.until(UP_TIME_MAX, "every target to be up", |stage| {
             let answer = get(stage.port("prometheus"), "/api/v1/targets?state=active")?;
             let answer: Value = serde_json::from_str(&answer).context("reading the targets")?;
-            all_up(&answer)
+            targets::all_up(&answer)
         })
     }
 
@@ -300,63 +207,8 @@ impl<'a> Stage<'a> {
         &self.folder
     }
 
-    /// Where the bridge writes what it is told.
-    pub(super) fn alerts(&self) -> PathBuf {
-        self.path("alerts").join("alerts.jsonl")
-    }
-
     /// The sentinel and what it trades with.
     pub(super) fn trading(&self) -> Option<&Trading> {
         self.trading.as_ref()
-    }
-}
-
-/// How many targets there are, when each job of ours has one and all are up.
-fn all_up(answer: &Value) -> Result<usize> {
-    let targets = answer["data"]["activeTargets"]
-        .as_array()
-        .context("an answer without targets")?;
-    for (job, _) in JOBS {
-        let mut mine = targets
-            .iter()
-            .filter(|target| target["labels"]["job"] == job)
-            .peekable();
-        ensure!(mine.peek().is_some(), "{job} has no target");
-        for target in mine {
-            ensure!(
-                target["health"] == "up",
-                "{job} at {} is {}: {}",
-                target["scrapeUrl"],
-                target["health"],
-                target["lastError"]
-            );
-        }
-    }
-    Ok(targets.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn target(job: &str, health: &str) -> Value {
-        json!({"labels": {"job": job}, "health": health, "scrapeUrl": "http://x/metrics", "lastError": "refused"})
-    }
-
-    #[test]
-    fn a_job_without_a_target_and_a_target_that_is_not_up_are_named() {
-        let mut targets: Vec<Value> = JOBS.iter().map(|(job, _)| target(job, "up")).collect();
-        let answer = |targets: &[Value]| json!({"data": {"activeTargets": targets}});
-        assert_eq!(all_up(&answer(&targets)).unwrap(), JOBS.len());
-        let missing = all_up(&answer(&targets[1..])).unwrap_err().to_string();
-        assert_eq!(missing, "peak_trade_metricsd has no target");
-        targets.push(target("node", "down"));
-        let down = all_up(&answer(&targets)).unwrap_err().to_string();
-        assert!(
-            down.starts_with("node at ") && down.contains("refused"),
-            "{down}"
-        );
     }
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use stand_in::{Eodhd, Replay};
 use xtask::child::{Running, eventually, free_port};
+use xtask::prometheus::{self, Edition, JOBS, Pace, Ports};
 use xtask::scrape::get;
-use xtask::{rules, tools, workspace};
+use xtask::{tools, workspace};
 
 /// Everything that runs; ends when dropped.
 pub(crate) struct Stage {
@@ -31,19 +32,17 @@ pub(crate) fn missing() -> Option<&'static str> {
     }
 }
 
-/// Ports in the shipped files.
-const SHIPPED: [u16; 5] = [9111, 8000, 8060, 9093, 9090];
-
 impl Stage {
     /// Starts everything, the targets first.
     pub(crate) fn start() -> Result<Stage> {
         let folder = tempfile::tempdir()?;
-        let mut ports = [0; 5];
+        let mut ports: Ports = [0; JOBS.len()];
         for port in &mut ports {
             *port = free_port()?;
         }
-        let [metricsd, sentinel, bridge, alertmanager, prometheus] = ports;
-        configure(folder.path(), ports)?;
+        // No board has anything of node_exporter, and it is not started.
+        let [metricsd, sentinel, bridge, alertmanager, _, scraper] = ports;
+        configure(folder.path(), &ports)?;
         let path = |name: &str| folder.path().join(name).display().to_string();
         let feed = Eodhd::start(Replay::default()).context("starting the feed's stand-in")?;
         let mut running = Vec::new();
@@ -116,13 +115,13 @@ impl Stage {
             &[],
         )?;
         answers(bridge, "/-/ready")?;
-        running.push(start_alertmanager(folder.path(), alertmanager)?);
+        running.push(prometheus::start_alertmanager(folder.path(), alertmanager)?);
         answers(alertmanager, "/-/ready")?;
-        running.push(start_prometheus(folder.path(), prometheus)?);
-        answers(prometheus, "/-/ready")?;
+        running.push(prometheus::start(folder.path(), Edition::Local, scraper)?);
+        answers(scraper, "/-/ready")?;
         answers(sentinel, "/health")?;
         Ok(Stage {
-            prometheus,
+            prometheus: scraper,
             _feed: feed,
             _running: running,
             _folder: folder,
@@ -138,30 +137,10 @@ fn answers(port: u16, path: &str) -> Result<()> {
 }
 
 /// Writes what the programs read: the shipped files on other ports and with a second for five, and the smallest ones of our own.
-fn configure(folder: &Path, ports: [u16; 5]) -> Result<()> {
-    let moved = |text: String| {
-        let pairs = SHIPPED.into_iter().zip(ports);
-        pairs.fold(text, |text, (was, port)| {
-            text.replace(&format!("127.0.0.1:{was}"), &format!("127.0.0.1:{port}"))
-        })
-    };
-    let faster = |text: String| {
-        text.replace(": 15s", ": 1s")
-            .replace(": 5s", ": 1s")
-            .replace(": 4s", ": 900ms")
-    };
-    fs::create_dir(folder.join("rules"))?;
-    for file in rules::files()? {
-        let path = folder.join(format!("rules/{file}.rules.yml"));
-        fs::write(path, rules::text(&file)?)?;
-    }
-    let ops = workspace::root().join("ops");
-    let text = faster(fs::read_to_string(ops.join("prometheus/prometheus.yml"))?);
-    let text = text.replace("../rules/", "rules/");
-    fs::write(folder.join("prometheus.yml"), moved(text))?;
-    let text = moved(fs::read_to_string(
-        ops.join("alertmanager/alertmanager.yml"),
-    )?);
+fn configure(folder: &Path, ports: &Ports) -> Result<()> {
+    prometheus::write(folder, Edition::Local, Pace::EverySecond, ports)?;
+    let tree = folder.join("alertmanager/alertmanager.yml");
+    let text = fs::read_to_string(&tree)?;
     let mut targets = "targets:\n".to_owned();
     for name in names_of_targets(&text) {
         let log = folder.join(format!("{name}.alerts"));
@@ -172,7 +151,7 @@ fn configure(folder: &Path, ports: [u16; 5]) -> Result<()> {
     }
     fs::write(folder.join("alertbridge.yml"), targets)?;
     let text = text.replace("group_wait: 30s", "group_wait: 1s");
-    fs::write(folder.join("alertmanager.yml"), text)?;
+    fs::write(tree, text)?;
     // The second is never started, so that there is an alert to show.
     let expect = "[expect]\nprograms = [\"shadow-session\", \"a-program-that-never-ran\"]\n";
     fs::write(folder.join("metricsd.toml"), expect)?;
@@ -189,30 +168,4 @@ fn names_of_targets(tree: &str) -> Vec<&str> {
     names.sort_unstable();
     names.dedup();
     names
-}
-
-fn start_alertmanager(folder: &Path, port: u16) -> Result<Running> {
-    let (program, mut arguments) = tools::alertmanager().context("no alertmanager")?;
-    arguments.extend([
-        format!(
-            "--config.file={}",
-            folder.join("alertmanager.yml").display()
-        ),
-        format!("--storage.path={}", folder.join("alertmanager").display()),
-        format!("--web.listen-address=127.0.0.1:{port}"),
-        "--cluster.listen-address=".to_owned(),
-    ]);
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    Running::start(&program, &arguments, &[], &folder.join("alertmanager.log"))
-}
-
-fn start_prometheus(folder: &Path, port: u16) -> Result<Running> {
-    let program = tools::prometheus_program("prometheus").context("no prometheus")?;
-    let arguments = [
-        format!("--config.file={}", folder.join("prometheus.yml").display()),
-        format!("--storage.tsdb.path={}", folder.join("tsdb").display()),
-        format!("--web.listen-address=127.0.0.1:{port}"),
-    ];
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    Running::start(&program, &arguments, &[], &folder.join("prometheus.log"))
 }
