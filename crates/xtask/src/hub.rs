@@ -20,7 +20,7 @@ use crate::demo::{Ending, Programs, build, headline};
 use crate::prometheus::{Edition, JOBS, Ports};
 use crate::run_folder::{RunFolder, usual_or_free_port};
 use crate::scrape::{get, query};
-use crate::terminal::say;
+use crate::terminal::{complain, say};
 use crate::{tools, workspace};
 
 use stage::Stage;
@@ -66,7 +66,8 @@ pub fn run(ending: Ending, programs: Programs) -> Result<()> {
     for package in PACKAGES {
         workspace::program(package)?;
     }
-    tools::install_prometheus().context("Prometheus, Alertmanager and node_exporter")?;
+    tools::install_prometheus().context("Prometheus with Alertmanager")?;
+    tools::install_node_exporter().context("node_exporter")?;
     let folder = RunFolder::claim("hub", &STALE)?;
     let evidence = folder.path().join("evidence");
     fs::create_dir_all(&evidence).with_context(|| format!("creating {}", evidence.display()))?;
@@ -92,7 +93,11 @@ pub fn run(ending: Ending, programs: Programs) -> Result<()> {
             std::thread::sleep(Duration::from_millis(100));
         }
     }
-    stage.end()?;
+    let ended = stage.end();
+    if let (Err(error), false) = (&ended, failed.is_empty()) {
+        // What did not pass is the news, and may be why.
+        complain(format_args!("xtask: {error:#}"));
+    }
     ensure!(
         failed.is_empty(),
         "{} of {} verifications did not pass ({}), the evidence is in {}",
@@ -101,7 +106,7 @@ pub fn run(ending: Ending, programs: Programs) -> Result<()> {
         failed.join(", "),
         evidence.display()
     );
-    Ok(())
+    ended
 }
 
 /// The usual ones, or free ones where somebody has them.

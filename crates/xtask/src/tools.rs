@@ -76,6 +76,7 @@ pub fn install() -> Vec<String> {
         ("Python's prometheus_client", install_python()),
         ("Python's pandas and scikit-learn", install_training()),
         ("Prometheus with Alertmanager", install_prometheus()),
+        ("node_exporter", install_node_exporter()),
         ("gunicorn with an application", install_gunicorn()),
         ("Python's pyzmq", install_gateway()),
         ("MLflow's scoring server", install_mlflow()),
@@ -338,13 +339,12 @@ fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
 }
 
 /// What is taken out of Debian's packages, and the programs that have to be in each.
-const PACKAGES: [(&str, &[&str]); 3] = [
+const PACKAGES: [(&str, &[&str]); 2] = [
     ("prometheus", &["prometheus", "promtool"]),
     (
         "prometheus-alertmanager",
         &["prometheus-alertmanager", "amtool"],
     ),
-    ("prometheus-node-exporter", &[NODE_EXPORTER]),
 ];
 
 /// The program that serves the machine's own numbers.
@@ -353,19 +353,25 @@ pub const NODE_EXPORTER: &str = "prometheus-node-exporter";
 /// Downloads Debian's packages and unpacks them into our own folder: no service is started, no root is needed where package lists exist.
 pub(crate) fn install_prometheus() -> Result<()> {
     for (package, programs) in PACKAGES {
-        if programs
-            .iter()
-            .any(|program| prometheus_program(program).is_none())
-        {
-            unpack(package)?;
-        }
-        for program in programs {
-            if prometheus_program(program).is_none() {
-                bail!("the unpacked {program} does not start");
-            }
-        }
+        install_package(package, programs)?;
     }
     relocate_alertmanager()
+}
+
+/// As [`install_prometheus`]. By itself: without it nothing but the HUB has to be left out.
+pub(crate) fn install_node_exporter() -> Result<()> {
+    install_package("prometheus-node-exporter", &[NODE_EXPORTER])
+}
+
+fn install_package(package: &str, programs: &[&str]) -> Result<()> {
+    let is_missing = |program: &&&str| prometheus_program(program).is_none();
+    if programs.iter().any(|program| is_missing(&program)) {
+        unpack(package)?;
+    }
+    if let Some(program) = programs.iter().find(is_missing) {
+        bail!("the unpacked {program} does not start");
+    }
+    Ok(())
 }
 
 fn unpack(package: &str) -> Result<()> {

@@ -271,10 +271,7 @@ fn what_is_missing_is_said_in_one_sentence_and_nothing_is_started() {
     let without_tools = beside(complete.path(), None);
     for (xtask, words) in [
         (without_programs, "xtask: metricsd is not built beside "),
-        (
-            without_tools,
-            "xtask: Prometheus, Alertmanager and node_exporter: ",
-        ),
+        (without_tools, "xtask: Prometheus with Alertmanager: "),
     ] {
         // No tools have been unpacked, there are none on the path, and nothing that could get them.
         let output = Command::new(&xtask)

@@ -156,38 +156,30 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// Ends everything, what was started last first, and says who did not end in order.
+    /// Ends everything, what was started last first. One that does not end in order is killed, and does not keep the next from its order.
+    ///
+    /// # Errors
+    /// Of the first one that did not end in order.
     pub(super) fn end(mut self) -> Result<()> {
+        let mut outcome = Ok(());
         while let Some((name, mut child)) = self.children.pop() {
             // Before metricsd, which is the first: it notes their last values.
             if name == "metricsd" {
-                self.end_writers()?;
+                outcome = outcome.and(self.end_writers());
             }
-            let status = child.terminate()?;
             // node_exporter does not know SIGTERM.
             let is_ours = ["metricsd", "alertbridge"].contains(&name);
-            ensure!(
-                status.success() || !is_ours,
-                "{name} answered SIGTERM with {status}; it printed:\n{}",
-                child.output()
-            );
+            outcome = outcome.and(ended_in_order(name, &mut child, is_ours));
         }
-        Ok(())
+        outcome
     }
 
     fn end_writers(&mut self) -> Result<()> {
-        if let Some(trading) = self.trading.take() {
-            trading.end()?;
-        }
-        if let Some(mut session) = self.session.take() {
-            let status = session.terminate()?;
-            ensure!(
-                status.success(),
-                "shadow-session answered SIGTERM with {status}; it printed:\n{}",
-                session.output()
-            );
-        }
-        Ok(())
+        let trading = self.trading.take().map_or(Ok(()), Trading::end);
+        let session = self.session.take().map_or(Ok(()), |mut session| {
+            ended_in_order("shadow-session", &mut session, true)
+        });
+        trading.and(session)
     }
 
     /// The port of the job's target.
@@ -211,4 +203,14 @@ impl<'a> Stage<'a> {
     pub(super) fn trading(&self) -> Option<&Trading> {
         self.trading.as_ref()
     }
+}
+
+fn ended_in_order(name: &str, child: &mut Running, zero_is_expected: bool) -> Result<()> {
+    let status = child.terminate()?;
+    ensure!(
+        status.success() || !zero_is_expected,
+        "{name} answered SIGTERM with {status}; it printed:\n{}",
+        child.output()
+    );
+    Ok(())
 }
