@@ -133,7 +133,7 @@ fn faster(text: &str) -> String {
     text
 }
 
-/// Starts Prometheus on what [`write`] wrote, with its samples and its output below `folder`.
+/// Starts Prometheus on what [`write()`] wrote, with its samples and its output below `folder`.
 ///
 /// # Errors
 /// When there is none, or it cannot be started.
@@ -151,7 +151,7 @@ pub fn start(folder: &Path, edition: Edition, port: u16) -> Result<Running> {
     Running::start(&program, &arguments, &[], &folder.join("prometheus.log"))
 }
 
-/// Starts Alertmanager on what [`write`] wrote, alone, with its state and its output below `folder`.
+/// Starts Alertmanager on what [`write()`] wrote, alone, with its state and its output below `folder`.
 ///
 /// # Errors
 /// When there is none, or it cannot be started.
