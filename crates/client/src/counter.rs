@@ -17,7 +17,9 @@ pub const AMOUNT_MAX: f64 = f64::from_bits((1023 + 960) << 52);
 
 /// A value that only grows. Cheap to clone; every clone adds to the same series.
 ///
-/// Cost of [`inc`](Self::inc) and [`add`](Self::add): one atomic addition; no lock, allocation or system call.
+/// Cost of [`inc`](Self::inc) and [`add`](Self::add): a load, an addition and a store in a cell of the calling thread's own, whatever
+/// other threads do; no locked instruction, lock, allocation or system call. A thread's first call takes a lock and may write an entry into the
+/// shard. Of more than sixteen threads at a time the others share a cell, and pay for that with an atomic exchange.
 #[derive(Clone, Debug)]
 pub struct Counter {
     series: Series,

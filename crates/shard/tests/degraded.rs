@@ -69,6 +69,43 @@ fn a_directory_that_appears_later_gets_everything() {
 }
 
 #[test]
+fn threads_that_come_and_go_while_shards_do_lose_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let parent = temp.path().join("parent");
+    fs::write(&parent, "a file where a directory should be").unwrap();
+    let dir = parent.join("shards");
+    let mut writer = Scripted::start();
+    writer.open(&dir);
+    writer.tell("counter hits_total");
+    writer.wait_until_degraded();
+    // More at a time than have cells of their own.
+    writer.tell("churn hits_total 24");
+    wait_for("counts in memory", || {
+        (writer.number("get hits_total") > 20_000.0).then_some(())
+    });
+    fs::remove_file(&parent).unwrap();
+    writer.wait_until_healthy();
+    let mut left = Vec::new();
+    for _ in 0..3 {
+        left.push(hold(&dir, FileKind::Counter));
+        delete_shards(&dir, &mut writer);
+        wait_for("counts in a new shard", || {
+            (shards::total(&dir, "hits_total") > 0.0).then_some(())
+        });
+    }
+    writer.wait_until_healthy();
+    let added = writer.number("calm");
+    let before: f64 = left
+        .iter()
+        .filter_map(|held| read_held(held).get("hits_total"))
+        .sum();
+    let after = shards::total(&dir, "hits_total");
+    assert_eq!(before + after, added, "{before} before, {after} after");
+    assert_eq!(writer.number("get hits_total"), after);
+    writer.end();
+}
+
+#[test]
 fn a_directory_that_may_not_be_written_is_used_once_it_may() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("shards");

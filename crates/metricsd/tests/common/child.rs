@@ -47,7 +47,11 @@ pub fn obey() {
         let (command, number) = line.split_once(' ').expect("a command and a number");
         let number: f64 = number.parse().expect("a number");
         match command {
-            "add" => counted.add(0, number),
+            // In two threads, so that its key stands in the file twice.
+            "add" => {
+                counted.add(0, number / 2.0);
+                in_another_thread(|| counted.add(0, number / 2.0));
+            }
             "set" => gauge.set(0, number),
             "new" => {
                 let series = key(
@@ -101,13 +105,18 @@ fn record_everything(writer: Writer, number: f64) {
     }
     let histogram = writer.series(FileKind::Histogram, keys, Create::AtZero);
     histogram.add(0, number);
-    histogram.add(1 + (number as usize % 3), 1.0);
+    in_another_thread(|| histogram.add(1 + (number as usize % 3), 1.0));
     let keys = ["_count", "_sum"]
         .map(|suffix| key("every_bytes", &format!("every_bytes{suffix}"), &[]))
         .to_vec();
     let summary = writer.series(FileKind::Summary, keys, Create::AtZero);
     summary.add(0, 1.0);
-    summary.add(1, number);
+    in_another_thread(|| summary.add(1, number));
+}
+
+/// While this one lives.
+fn in_another_thread(work: impl FnOnce() + Send) {
+    std::thread::scope(|scope| scope.spawn(work).join()).expect("a call cannot fail");
 }
 
 /// The child, as its parent sees it; killed when dropped.

@@ -1,7 +1,8 @@
 //! Writers that count and acknowledge: each call is followed by one byte on a pipe, so that after `kill -9` it is known what must be
 //! in the totals (all that was acknowledged) and what may be (one call more).
 //!
-//! The Rust writer is this test program again, as its test `counting_child`; the Python one is `count_and_acknowledge.py`.
+//! The Rust writer is this test program again, as its test `counting_child`; the Python one is `count_and_acknowledge.py`. The Rust one makes
+//! its calls in [`THREADS`] threads in turn, so that each of its keys stands in the file many times.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -14,6 +15,7 @@ use std::ops::AddAssign;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::mpsc::channel;
 
 use metricsd_shard::{Create, FileKind, ProcessInfo, Writer};
 
@@ -30,6 +32,11 @@ const LIMIT_VARIABLE: &str = "METRICSD_TEST_COUNT_LIMIT";
 const ACKNOWLEDGED: u8 = b'+';
 /// The line that a writer sends before it opens its first shard.
 const READY: &str = "ready";
+
+/// Threads of the Rust writer: four more than have cells of their own.
+const THREADS: u64 = 20;
+/// Entries of one key, if all of them count: one each for sixteen threads, and one for all others.
+const CELLS: usize = 17;
 
 /// How many values the lane label has.
 pub const LANES: u64 = 3;
@@ -70,23 +77,47 @@ pub fn count_as_child() {
             .map(|bound| key("storm_seconds", "storm_seconds_bucket", &[("le", bound)])),
     );
     let seconds = writer.series(FileKind::Histogram, keys, Create::AtZero);
-    for call in 0..limit.unwrap_or(u64::MAX) {
-        match call % 3 {
-            0 => {
-                events.add(0, 1.0);
-                by_lane.add(0, 1.0);
-            }
-            1 => amount.add(0, 0.1),
-            _ => {
-                let turn = (call / 3 % 3) as usize;
-                seconds.add(1 + turn, 1.0);
-                seconds.add(0, OBSERVED[turn]);
-            }
+    let count = |call: u64| match call % 3 {
+        0 => {
+            events.add(0, 1.0);
+            by_lane.add(0, 1.0);
         }
-        output.write_all(&[ACKNOWLEDGED]).expect("the parent reads");
-        output.flush().expect("the parent reads");
-    }
+        1 => amount.add(0, 0.1),
+        _ => {
+            let turn = (call / 3 % 3) as usize;
+            seconds.add(1 + turn, 1.0);
+            seconds.add(0, OBSERVED[turn]);
+        }
+    };
+    std::thread::scope(|scope| {
+        let (done, returned) = channel();
+        let threads: Vec<_> = (0..THREADS)
+            .map(|_| {
+                let (order, orders) = channel();
+                let (done, count) = (done.clone(), &count);
+                scope.spawn(move || {
+                    for call in orders {
+                        count(call);
+                        done.send(()).expect("the main thread waits");
+                    }
+                });
+                order
+            })
+            .collect();
+        for call in 0..limit.unwrap_or(u64::MAX) {
+            let thread = &threads[thread_of(call, THREADS) as usize];
+            thread.send(call).expect("the thread waits");
+            returned.recv().expect("the thread answers");
+            output.write_all(&[ACKNOWLEDGED]).expect("the parent reads");
+            output.flush().expect("the parent reads");
+        }
+    });
     std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).expect("a pipe");
+}
+
+/// Which thread makes this call: each makes calls of all sorts.
+fn thread_of(call: u64, threads: u64) -> u64 {
+    call / 9 % threads
 }
 
 /// What some writers have counted, exactly: sums of what their cells hold, in units that make each cell a whole number.
@@ -100,25 +131,26 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// The cells of one writer after so many calls. Within one cell the writer rounds at each addition; between cells nothing
-    /// may round.
-    pub fn after(calls: u64, lane: u64) -> Totals {
-        let (mut amount, mut seconds) = (0.0, 0.0);
+    /// The cells of one writer after so many calls in so many threads. Within one cell the writer rounds at each addition; between
+    /// cells nothing may round.
+    pub fn after(calls: u64, lane: u64, threads: u64) -> Totals {
+        let (mut amount, mut seconds) = ([0.0; CELLS], [0.0; CELLS]);
         let mut totals = Totals::default();
         for call in 0..calls {
+            let cell = (thread_of(call, threads) as usize).min(CELLS - 1);
             match call % 3 {
                 0 => totals.events += 1,
-                1 => amount += 0.1,
+                1 => amount[cell] += 0.1,
                 _ => {
                     let turn = (call / 3 % 3) as usize;
                     totals.buckets[turn] += 1;
-                    seconds += OBSERVED[turn];
+                    seconds[cell] += OBSERVED[turn];
                 }
             }
         }
         totals.lanes[lane as usize] = totals.events;
-        totals.amount = in_units(amount);
-        totals.seconds = in_units(seconds);
+        totals.amount = amount.map(in_units).iter().sum();
+        totals.seconds = seconds.map(in_units).iter().sum();
         totals
     }
 
@@ -184,16 +216,16 @@ pub struct Bounds {
 
 impl Bounds {
     /// One writer that was killed after so many acknowledgements.
-    pub fn of_killed(acknowledged: u64, lane: u64) -> Bounds {
+    pub fn of_killed(acknowledged: u64, lane: u64, threads: u64) -> Bounds {
         Bounds {
-            least: Totals::after(acknowledged, lane),
-            most: Totals::after(acknowledged + 1, lane),
+            least: Totals::after(acknowledged, lane, threads),
+            most: Totals::after(acknowledged + 1, lane, threads),
         }
     }
 
     /// One writer whose last call has returned.
-    pub fn of_resting(acknowledged: u64, lane: u64) -> Bounds {
-        let totals = Totals::after(acknowledged, lane);
+    pub fn of_resting(acknowledged: u64, lane: u64, threads: u64) -> Bounds {
+        let totals = Totals::after(acknowledged, lane, threads);
         Bounds {
             least: totals,
             most: totals,
@@ -235,20 +267,21 @@ pub struct Counting {
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
     lane: u64,
+    threads: u64,
     acknowledged: u64,
 }
 
 impl Counting {
     /// A writer of the shard crate; it is about to open its first shard when this returns.
     pub fn rust(directory: &Path, lane: u64, limit: Option<u64>) -> Counting {
-        Counting::start(rust_command(directory, lane, limit), lane)
+        Counting::start(rust_command(directory, lane, limit), lane, THREADS)
     }
 
     /// The same as another user.
     pub fn rust_as(directory: &Path, lane: u64, limit: Option<u64>, user: u32) -> Counting {
         let mut command = rust_command(directory, lane, limit);
         command.uid(user).gid(user);
-        Counting::start(command, lane)
+        Counting::start(command, lane, THREADS)
     }
 
     /// A writer of prometheus_client.
@@ -259,10 +292,10 @@ impl Counting {
             .arg(lane.to_string())
             .arg(limit.map_or("forever".to_owned(), |limit| limit.to_string()))
             .env("PROMETHEUS_MULTIPROC_DIR", directory);
-        Counting::start(command, lane)
+        Counting::start(command, lane, 1)
     }
 
-    fn start(mut command: Command, lane: u64) -> Counting {
+    fn start(mut command: Command, lane: u64, threads: u64) -> Counting {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -282,6 +315,7 @@ impl Counting {
             input,
             output,
             lane,
+            threads,
             acknowledged: 0,
         }
     }
@@ -304,7 +338,7 @@ impl Counting {
 
     /// What it has counted; only right when it has a limit that was waited for.
     pub fn resting(&self) -> Bounds {
-        Bounds::of_resting(self.acknowledged, self.lane)
+        Bounds::of_resting(self.acknowledged, self.lane, self.threads)
     }
 
     /// `kill -9`, and what it had counted.
@@ -314,7 +348,7 @@ impl Counting {
         let mut rest = Vec::new();
         self.output.read_to_end(&mut rest).expect("a pipe");
         let acknowledged = self.acknowledged + rest.len() as u64;
-        Bounds::of_killed(acknowledged, self.lane)
+        Bounds::of_killed(acknowledged, self.lane, self.threads)
     }
 
     /// Ends a resting writer as a program ends by itself.

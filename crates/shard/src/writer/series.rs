@@ -26,8 +26,9 @@ pub struct Series {
     /// The number of the first slot; the others follow. `NUMBERS_END` if they do not.
     base: u32,
     len: u32,
-    /// The numbers of the slots where they do not follow each other: some of the keys had been given before.
-    scattered: Option<&'static [u32]>,
+    /// The numbers of the slots where they do not follow each other: some of the keys had been given before. One word, so that a handle is
+    /// two.
+    scattered: Option<&'static Vec<u32>>,
 }
 
 impl Series {
@@ -38,7 +39,7 @@ impl Series {
         Series {
             base: if are_in_a_row { base } else { NUMBERS_END },
             len: u32::try_from(numbers.len()).unwrap_or(0),
-            scattered: (!are_in_a_row).then(|| &*numbers.to_vec().leak()),
+            scattered: (!are_in_a_row).then(|| &*Box::leak(Box::new(numbers.to_vec()))),
         }
     }
 

@@ -217,6 +217,7 @@ impl Script {
                 };
             }
             ["storm", name, threads] => self.storm(name, threads.parse().unwrap()),
+            ["churn", name, threads] => self.churn(name, threads.parse().unwrap()),
             ["stormall", prefix, threads] => self.storm_all(prefix, threads.parse().unwrap()),
             ["rounds"] => return self.rounds.load(Ordering::SeqCst).to_string(),
             ["degradedseconds", name] => {
@@ -287,6 +288,27 @@ impl Script {
         }
     }
 
+    /// So many threads at a time, each of which is soon followed by another.
+    fn churn(&mut self, name: &str, threads: usize) {
+        self.stop = Arc::new(AtomicBool::new(false));
+        for _ in 0..threads {
+            let series = self.series[name].clone();
+            let stop = Arc::clone(&self.stop);
+            self.storms.push(std::thread::spawn(move || {
+                let mut added = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let series = series.clone();
+                    let short = std::thread::spawn(move || {
+                        (0..ADDS_OF_SHORT_THREAD).for_each(|_| series.add(0, 1.0));
+                    });
+                    short.join().unwrap();
+                    added += ADDS_OF_SHORT_THREAD;
+                }
+                added
+            }));
+        }
+    }
+
     fn storm(&mut self, name: &str, threads: usize) {
         self.stop = Arc::new(AtomicBool::new(false));
         for _ in 0..threads {
@@ -303,6 +325,9 @@ impl Script {
         }
     }
 }
+
+/// Adds of a thread before it ends and another takes its place.
+const ADDS_OF_SHORT_THREAD: u64 = 100;
 
 /// Whether the thread that tells the log is at it.
 fn is_logging() -> bool {
