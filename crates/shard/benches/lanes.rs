@@ -4,14 +4,41 @@
 //! Every case runs once a round, so that slow moments of the machine hit all alike; the ratios are what counts. Run with
 //! `cargo bench -p metricsd-shard --bench lanes`, optionally with a number of rounds behind `--`. It asserts nothing.
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use metricsd_shard::{Create, FileKind, Key, ProcessInfo, Series, Writer};
+
+/// Counts the bytes that are in use.
+struct Counting;
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: passes every call on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller keeps GlobalAlloc's contract, and it is the same here.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: `memory` came from `alloc` above, that is from the system's allocator, with this layout.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Series whose memory is measured.
+const SERIES: usize = 100_000;
 
 /// Additions of one case in one round.
 const ADDITIONS: u32 = 1 << 18;
@@ -114,7 +141,10 @@ fn series(writer: Writer, number: usize) -> Series {
     let key = Key {
         family: "bench".to_owned(),
         sample: "bench_total".to_owned(),
-        labels: vec![("number".to_owned(), number.to_string())],
+        labels: vec![
+            ("number".to_owned(), format!("{number:05}")),
+            ("side".to_owned(), "buy".to_owned()),
+        ],
         help: "Additions of a benchmark.".to_owned(),
     };
     writer.series(FileKind::Counter, vec![key], Create::AtZero)
@@ -186,5 +216,15 @@ fn main() -> io::Result<()> {
             median(two)
         )?;
     }
+    let before = IN_USE.load(Ordering::Relaxed);
+    let many: Vec<Series> = (0..SERIES).map(|number| series(writer, number)).collect();
+    many.iter().for_each(|series| series.add(0, 1.0));
+    let handles = many.capacity() * size_of::<Series>();
+    let in_use = IN_USE.load(Ordering::Relaxed) - before - handles;
+    let each = in_use as f64 / SERIES as f64;
+    writeln!(
+        output,
+        "heap of a counter with two labels, of {SERIES} in one shard: {each:.0} B"
+    )?;
     std::fs::remove_dir_all(&dir)
 }

@@ -3,7 +3,7 @@
 //! Invariant: an entry's value is in exactly one cell that calls can reach. A lane's memory cell is an odometer: it never goes back, and what
 //! was carried over out of it into a shard stands in it. Everything here runs under the writers' lock; it must not know of files.
 
-use std::ops::Range;
+use std::num::NonZeroU32;
 
 use super::lanes;
 use super::remains::Fate;
@@ -61,7 +61,7 @@ pub(super) fn adds_up(kind: FileKind) -> bool {
 /// One entry.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) item: usize,
+    item: u32,
     slot: u32,
     holder: Holder,
     /// Whether its cell is a shard's.
@@ -71,10 +71,10 @@ pub(super) struct Entry {
     memory: Option<&'static Cell>,
     /// Whether what comes late into the memory cell is looked after.
     is_watched: bool,
-    /// The entries that came into being together with this one.
-    pub(super) together: Range<usize>,
-    /// The next entry of the same item.
-    pub(super) next: Option<usize>,
+    /// The entries that came into being together with this one: the first of them, and the one behind the last.
+    pub(super) together: (u32, u32),
+    /// The next entry of the same item: its place plus one.
+    pub(super) next: Option<NonZeroU32>,
 }
 
 /// A private cell that was a lane's current one, and that its owner may have been about to add to.
@@ -113,12 +113,12 @@ impl MemoryCells {
 }
 
 impl Entry {
-    pub(super) fn new(item: usize, slot: u32, holder: Holder, together: Range<usize>) -> Entry {
+    pub(super) fn new(item: usize, slot: u32, holder: Holder, together: (u32, u32)) -> Entry {
         if let Holder::Lane(lane) = holder {
             lanes::reach(usize::from(lane), slot, slot + 1);
         }
         Entry {
-            item,
+            item: u32::try_from(item).unwrap_or(u32::MAX),
             slot,
             holder,
             is_in_shard: false,
@@ -127,6 +127,11 @@ impl Entry {
             together,
             next: None,
         }
+    }
+
+    /// Which of the writer's items it is of.
+    pub(super) fn item(&self) -> usize {
+        self.item as usize
     }
 
     pub(super) fn holder(&self) -> Holder {

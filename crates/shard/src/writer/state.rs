@@ -3,7 +3,9 @@
 //! Invariant: an item's value is the sum over its entries, of which each is held by somebody else: nobody yet, one lane, or everybody.
 //! Everything here runs under the writers' lock.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,15 +42,36 @@ pub(super) struct WriterState {
 /// What one key of a kind stands for.
 #[derive(Debug)]
 struct Item {
-    kind: FileKind,
-    key: Arc<Key>,
-    /// The key as it stands in a shard.
+    /// The key as it stands in a shard. It has to be here too: whoever cuts the shard short takes the key with the value.
     text: Arc<str>,
+    /// Read from the text when somebody asks for it first, which in a program with shards nobody may ever do.
+    key: OnceCell<Arc<Key>>,
+    kind: FileKind,
     slot: u32,
     /// The first of its entries.
-    first: Option<usize>,
-    /// The items that come into being together with this one.
-    together: Range<usize>,
+    first: Option<Number>,
+    /// The items that come into being together with this one: the first of them, and the one behind the last.
+    together: (u32, u32),
+}
+
+/// A place in a list, plus one, so that none takes no memory.
+type Number = NonZeroU32;
+
+fn number(place: usize) -> Option<Number> {
+    Number::new(u32::try_from(place + 1).ok()?)
+}
+
+fn place(number: Number) -> usize {
+    number.get() as usize - 1
+}
+
+fn as_range((from, to): (u32, u32)) -> Range<usize> {
+    from as usize..to as usize
+}
+
+fn as_pair(range: &Range<usize>) -> (u32, u32) {
+    let bound = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+    (bound(range.start), bound(range.end))
 }
 
 impl WriterState {
@@ -98,7 +121,7 @@ impl WriterState {
         let end = self.items.len();
         if create == Create::AtZero {
             for item in &mut self.items[first_new..] {
-                item.together = first_new..end;
+                item.together = as_pair(&(first_new..end));
             }
             self.create_missing(kind, &indexes, |_| (0.0, 0.0), messages);
         }
@@ -124,13 +147,18 @@ impl WriterState {
                 let slot = *next_slot;
                 *next_slot += 1;
                 slots::begin(slot, writer, index, adds_up(kind));
+                // What no reader accepts cannot be read again here either.
+                let key = match Key::check(text.as_bytes()) {
+                    Ok(()) => OnceCell::new(),
+                    Err(_) => OnceCell::from(Arc::new(key)),
+                };
                 self.items.push(Item {
-                    kind,
-                    key: Arc::new(key),
                     text,
+                    key,
+                    kind,
                     slot,
                     first: None,
-                    together: index..index + 1,
+                    together: as_pair(&(index..index + 1)),
                 });
                 index
             }
@@ -152,7 +180,7 @@ impl WriterState {
         let (kind, slot) = (item.kind, item.slot);
         let is_new = self.is_missing(index);
         if is_new {
-            let together: Vec<usize> = item.together.clone().collect();
+            let together: Vec<usize> = as_range(item.together).collect();
             let (value, timestamp) = operation.first_value();
             let first = |other: usize| match other == index {
                 true if adds_up(kind) => (value, 0.0),
@@ -194,7 +222,7 @@ impl WriterState {
         }
         let kind = self.items[index].kind;
         let together = if is_whole(kind) {
-            self.items[index].together.clone()
+            as_range(self.items[index].together)
         } else {
             index..index + 1
         };
@@ -217,14 +245,14 @@ impl WriterState {
 
     fn entries_of(&self, index: usize) -> impl Iterator<Item = usize> {
         let first = self.items.get(index).and_then(|item| item.first);
-        std::iter::successors(first, |&entry| self.entries[entry].next)
+        std::iter::successors(first, |&entry| self.entries[place(entry)].next).map(place)
     }
 
     /// Whether an item has no value: no entry yet, or one that lost its value and claims none until it is set again.
     fn is_missing(&self, index: usize) -> bool {
         let entry = self.items.get(index).and_then(|item| item.first);
         entry.is_none_or(|entry| {
-            let entry = &self.entries[entry];
+            let entry = &self.entries[place(entry)];
             entry.holder() == Holder::Everybody && entry.cell().is_none()
         })
     }
@@ -270,10 +298,10 @@ impl WriterState {
             let last = self.entries_of(index).last();
             let entry = self.entries.len();
             self.entries
-                .push(Entry::new(index, slot, holder, together.clone()));
+                .push(Entry::new(index, slot, holder, as_pair(&together)));
             match last {
-                Some(last) => self.entries[last].next = Some(entry),
-                None => self.items[index].first = Some(entry),
+                Some(last) => self.entries[last].next = number(entry),
+                None => self.items[index].first = number(entry),
             }
             entries.push(entry);
         }
@@ -296,7 +324,7 @@ impl WriterState {
         let cells = match &mut self.shards {
             Some(shards) => {
                 let new_entry = |(&entry, &value): (&usize, &(f64, f64))| {
-                    self.items[self.entries[entry].item].new_entry(value)
+                    self.items[self.entries[entry].item()].new_entry(value)
                 };
                 let new_entries: Vec<NewEntry> = of_entries.clone().map(new_entry).collect();
                 shards.append_or_wait(kind, entries, &new_entries, messages)
@@ -342,7 +370,7 @@ impl WriterState {
         };
         let mut left = Vec::new();
         for (index, entry) in self.entries.iter_mut().enumerate() {
-            let item = &self.items[entry.item];
+            let item = &self.items[entry.item()];
             let lost = |gone: &&Gone| gone.kind == item.kind && entry.is_in_shard();
             let Some(gone) = gone.iter().find(lost) else {
                 continue;
@@ -400,9 +428,9 @@ impl WriterState {
         let Some(entry) = self.entries.get(index).filter(|entry| is_to_move(entry)) else {
             return true;
         };
-        let kind = self.items[entry.item].kind;
+        let kind = self.items[entry.item()].kind;
         let together = if is_whole(kind) {
-            entry.together.clone()
+            as_range(entry.together)
         } else {
             index..index + 1
         };
@@ -414,7 +442,7 @@ impl WriterState {
         // added in between.
         let new_entry = |&index: &usize| {
             let entry: &Entry = &entries[index];
-            self.items[entry.item].new_entry(entry.value().unwrap_or_default())
+            self.items[entry.item()].new_entry(entry.value().unwrap_or_default())
         };
         let new_entries: Vec<NewEntry> = indexes.iter().map(new_entry).collect();
         if let Some(cells) = shards.append_again(kind, &indexes, &new_entries, messages) {
@@ -487,7 +515,7 @@ impl WriterState {
         if entry.cell().is_some_and(is_current) {
             return;
         }
-        let item = entry.item;
+        let item = entry.item();
         if late.cell.uncarried() == 0.0 {
             return;
         }
@@ -556,7 +584,7 @@ impl WriterState {
             let (value, timestamp) = values.reduce(|sum, one| (sum.0 + one.0, one.1))?;
             Some(Snapshot {
                 kind: item.kind,
-                key: Arc::clone(&item.key),
+                key: Arc::clone(item.key()),
                 value,
                 timestamp,
             })
@@ -572,6 +600,13 @@ impl WriterState {
 }
 
 impl Item {
+    fn key(&self) -> &Arc<Key> {
+        self.key.get_or_init(|| {
+            let key = Key::parse(self.text.as_bytes());
+            Arc::new(key.expect("a text that passed the check when it came"))
+        })
+    }
+
     fn new_entry(&self, (value, timestamp): (f64, f64)) -> NewEntry {
         NewEntry {
             key: Arc::clone(&self.text),
