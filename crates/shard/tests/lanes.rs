@@ -20,8 +20,8 @@ use std::thread;
 
 use child::{READY, ROLE, child_command, key};
 use metricsd_shard::{
-    Create, FileKind, GaugeMode, HEADER_LEN_BYTES, Key, ProcessInfo, Series, Writer, parse_from,
-    read_value,
+    Create, FileKind, GaugeMode, HEADER_LEN_BYTES, Key, ProcessInfo, Series, Writer, WriterStatus,
+    parse_from, read_value,
 };
 
 /// Threads that can have a lane at a time.
@@ -91,6 +91,23 @@ fn threads_beyond_the_lanes_share_one_more_entry() {
         );
         assert_eq!(values.iter().sum::<f64>(), 100.0 * 1000.0);
     }
+}
+
+#[test]
+fn in_a_large_file_threads_share_so_that_every_series_has_room() {
+    let temp = tempfile::tempdir().unwrap();
+    run("large", temp.path());
+    let counters = entries(temp.path(), "counter_");
+    assert_eq!(counters.len(), 40);
+    for (sample, values) in &counters {
+        assert!(values.len() <= 2, "{sample}: {values:?}");
+        assert_eq!(values.iter().sum::<f64>(), 4.0 * 100.0, "{sample}");
+    }
+    let shared = counters.values().filter(|values| values.len() == 1).count();
+    assert!(
+        (20..30).contains(&shared),
+        "the first had been given to a thread: {shared}"
+    );
 }
 
 #[test]
@@ -210,6 +227,7 @@ fn child_process() {
         "refused_first" => refused_first(writer),
         "ending" => ending(writer),
         "gauge" => gauge(writer),
+        "large" => large(writer),
         "in_memory" => {
             at_once(writer, 40);
             let snapshot = writer.snapshot();
@@ -346,6 +364,34 @@ fn gauge(writer: Writer) {
         thread.join().unwrap();
     }
     assert_eq!(level.get(0), 40.0);
+}
+
+/// Forty keys of a megabyte each: four entries of each would be more than a shard may hold.
+fn large(writer: Writer) {
+    let of_number = |number: usize| Key {
+        help: "h".repeat(1_000_000),
+        ..key(&format!("large{number}_total"))
+    };
+    let all: Vec<Series> = (0..40)
+        .map(|number| writer.series(FileKind::Counter, vec![of_number(number)], Create::AtZero))
+        .collect();
+    let begun = Arc::new(Barrier::new(4));
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let (all, begun) = (all.clone(), Arc::clone(&begun));
+            thread::spawn(move || {
+                for series in &all {
+                    (0..100).for_each(|_| series.add(0, 1.0));
+                }
+                begun.wait();
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert!(all.iter().all(|series| series.get(0) == 400.0));
+    assert!(matches!(writer.status(), WriterStatus::Healthy { .. }));
 }
 
 fn reading(writer: Writer) {

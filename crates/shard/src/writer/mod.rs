@@ -1,6 +1,6 @@
 //! One process's writer: series whose values live in shards that outlast the process.
 //!
-//! Invariant: nothing here fails, panics, or blocks a call on an entry that exists. What cannot be written is kept in memory and
+//! Invariant: nothing here fails, panics, or blocks a call for which there is a cell. What cannot be written is kept in memory and
 //! moves into a shard, exactly, as soon as that works. Touches its own files only, never another process's.
 //!
 //! - [`series`]: the hot path.
@@ -63,7 +63,7 @@ pub enum Create {
     OnFirstTouch,
 }
 
-/// One entry with its present value.
+/// One key with its present value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     /// Type and gauge mode.
@@ -105,6 +105,9 @@ pub enum WriterStatus {
 /// shares the parent's cells, and counts are lost; that is unsupported. A writer in memory is copied by a fork with its values,
 /// as all memory is.
 ///
+/// **Threads.** Up to sixteen at a time have entries of their own of what adds up; a thread's first addition to one takes a lock, and later ones
+/// are a load, an addition and a store. When a thread ends, the next one goes on with its entries. All further threads share one entry more.
+///
 /// **Signals.** No call may be made from a signal handler.
 ///
 /// **Truncation.** A shard is mapped, and a store into a part that somebody else cut off is SIGBUS. A handler, installed before the
@@ -145,7 +148,7 @@ impl Writer {
         touch::series(self.index, kind, keys, create)
     }
 
-    /// All entries that exist, in the order in which their series were made.
+    /// All keys that have a value, summed up over their threads, in the order in which their series were made.
     pub fn snapshot(&self) -> Vec<Snapshot> {
         touch::snapshot(self.index)
     }

@@ -266,6 +266,13 @@ impl Shards {
         shard.file.insert(file).append(entries)
     }
 
+    /// Whether threads may have entries of this kind of their own.
+    pub(super) fn has_room_for_lanes(&self, kind: FileKind) -> bool {
+        let mut files = self.kinds.iter().filter(|shard| shard.kind == kind);
+        let file = files.find_map(|shard| shard.file.as_ref());
+        file.is_none_or(WriterFile::has_room_for_lanes)
+    }
+
     /// The entry's value is in memory until a shard takes it.
     pub(super) fn wait(&mut self, kind: FileKind, index: usize) {
         shard_of(&mut self.kinds, kind).waiting.push_back(index);

@@ -27,6 +27,8 @@ pub(super) struct Slot {
     is_shared: AtomicBool,
     /// Whether threads have cells of their own.
     is_laned: AtomicBool,
+    /// Whether no further thread gets one.
+    is_crowded: AtomicBool,
     /// Writer and item, by their places in the lists of all, in the halves of one word.
     of: AtomicU64,
 }
@@ -37,6 +39,7 @@ impl Slot {
             place: CellSlot::empty(),
             is_shared: AtomicBool::new(false),
             is_laned: AtomicBool::new(false),
+            is_crowded: AtomicBool::new(false),
             of: AtomicU64::new(0),
         }
     }
@@ -44,6 +47,16 @@ impl Slot {
     pub(super) fn is_laned(&self) -> bool {
         // Relaxed, as below: stored before the number was handed out.
         self.is_laned.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_crowded(&self) -> bool {
+        // Relaxed: who misses it asks under the lock.
+        self.is_crowded.load(Ordering::Relaxed)
+    }
+
+    /// Whether further threads get cells of their own; told at each touch under the lock.
+    pub(super) fn set_crowded(&self, is_crowded: bool) {
+        self.is_crowded.store(is_crowded, Ordering::Relaxed);
     }
 
     pub(super) fn is_shared(&self) -> bool {
@@ -66,6 +79,7 @@ impl Slot {
     pub(super) fn forget_in_child(&self) {
         self.place.forget_in_child();
         self.is_shared.store(!self.is_laned(), Ordering::Relaxed);
+        self.set_crowded(false);
     }
 }
 

@@ -221,6 +221,14 @@ impl WriterState {
             return entry;
         }
         let kind = self.items[index].kind;
+        let has_nobodys = self.find_entry(index, Holder::Nobody).is_some();
+        let is_crowded = !has_nobodys && !self.has_room_for_lanes(kind);
+        if let Some(slot) = slots::at(self.items[index].slot) {
+            slot.set_crowded(is_crowded);
+        }
+        if is_crowded && holder != Holder::Everybody {
+            return self.entry_for(index, Holder::Everybody, messages);
+        }
         let together = if is_whole(kind) {
             as_range(self.items[index].together)
         } else {
@@ -273,8 +281,18 @@ impl WriterState {
         }
         let at_a_time = if is_whole(kind) { new.len().max(1) } else { 1 };
         for new in new.chunks(at_a_time) {
-            self.add_entries(kind, new, Holder::at_first(kind), &first, messages);
+            let holder = if self.has_room_for_lanes(kind) {
+                Holder::at_first(kind)
+            } else {
+                Holder::Everybody
+            };
+            self.add_entries(kind, new, holder, &first, messages);
         }
+    }
+
+    fn has_room_for_lanes(&self, kind: FileKind) -> bool {
+        let shards = self.shards.as_ref();
+        shards.is_none_or(|shards| shards.has_room_for_lanes(kind))
     }
 
     /// Makes one more entry of each of these items, with its first value: all in the shard, or all in memory if that does not work.

@@ -86,7 +86,7 @@ pub(super) fn add_elsewhere(number: u32, v: f64) {
         return;
     };
     let operation = Operation::Add(v);
-    let is_for_everybody = !slot.is_laned() || !lanes::may_have_one();
+    let is_for_everybody = !slot.is_laned() || slot.is_crowded() || !lanes::may_have_one();
     if slot.is_shared() && is_for_everybody && store_shared(slot, operation) {
         return;
     }
