@@ -10,7 +10,6 @@ use metricsd_shard::Writer;
 
 use crate::declaration::Declaration;
 use crate::defects::{Complaints, Defects};
-use crate::family::{Handle, Table};
 use crate::labels::LabelSet;
 use crate::schema::{Refusal, Schema};
 
@@ -34,17 +33,44 @@ pub(crate) struct Catalogue {
 #[derive(Debug)]
 struct Registered {
     schema: Schema,
-    labels: TypeId,
-    /// Names, and the values that each can have; none of a text label.
-    names: &'static [&'static str],
-    values: &'static [&'static [&'static str]],
-    /// A `Table` of the handle that `schema` is about.
+    labels: Labels,
+    /// Where the handles of the family are; what it is, the labels say and the shape of `schema`.
     table: Arc<dyn Any + Send + Sync>,
 }
 
+/// What a family's series are distinguished by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Labels {
+    /// The label set; none where names and values are known at run time only.
+    of: Option<TypeId>,
+    /// Names, and the values that each can have; none of a text label.
+    names: &'static [&'static str],
+    values: &'static [&'static [&'static str]],
+}
+
+impl Labels {
+    pub(crate) fn of<L: LabelSet>() -> Labels {
+        Labels {
+            of: Some(TypeId::of::<L>()),
+            names: L::NAMES,
+            values: L::VALUES,
+        }
+    }
+
+    /// Names and values that come with each series.
+    pub(crate) const OPEN: Labels = Labels {
+        of: None,
+        names: &[],
+        values: &[],
+    };
+}
+
+/// How a family's table is made, without touching a cell.
+pub(crate) type Make<T> = fn(Schema, Writer, Arc<Complaints>) -> T;
+
 /// What a registration leads to.
-pub(crate) struct Found<H> {
-    pub(crate) table: Arc<Table<H>>,
+pub(crate) struct Found<T> {
+    pub(crate) table: Arc<T>,
     /// Why the table is a detached one.
     pub(crate) refusal: Option<Refusal>,
     /// Whether nobody asked for it before.
@@ -63,15 +89,17 @@ impl Catalogue {
         }
     }
 
-    /// The table of this registration, made without touching a cell. `refusal` is what is already known to be wrong with it.
-    pub(crate) fn find_or_insert<L: LabelSet, H: Handle>(
+    /// The table of this registration. `refusal` is what is already known to be wrong with it.
+    pub(crate) fn find_or_insert<T: Any + Send + Sync>(
         &mut self,
         schema: &Schema,
+        labels: Labels,
+        make: Make<T>,
         refusal: Option<Refusal>,
-    ) -> Found<H> {
+    ) -> Found<T> {
         let known = match refusal {
             Some(refusal) => Err(refusal),
-            None => self.find::<L, H>(schema),
+            None => self.find(schema, labels),
         };
         match known {
             Ok(Some(table)) => Found {
@@ -81,7 +109,7 @@ impl Catalogue {
             },
             Ok(None) => {
                 self.claim(schema);
-                let (registered, table) = self.table::<L, H>(schema, self.writer);
+                let (registered, table) = self.table(schema, labels, make, self.writer);
                 self.families.insert(schema.family.clone(), registered);
                 Found {
                     table,
@@ -89,14 +117,14 @@ impl Catalogue {
                     is_new: true,
                 }
             }
-            Err(refusal) => self.detach::<L, H>(schema, refusal),
+            Err(refusal) => self.detach(schema, labels, make, refusal),
         }
     }
 
     /// Every family that stands, by name.
     pub(crate) fn declarations(&self) -> Vec<Declaration> {
         let declared = |registered: &Registered| {
-            let names = registered.names.iter().zip(registered.values);
+            let names = registered.labels.names.iter().zip(registered.labels.values);
             Declaration::new(
                 &registered.schema,
                 names.map(|(name, values)| (*name, *values)).collect(),
@@ -113,12 +141,13 @@ impl Catalogue {
     }
 
     /// The family if it is there, nothing if it may be created.
-    fn find<L: LabelSet, H: Handle>(
+    fn find<T: Any + Send + Sync>(
         &self,
         schema: &Schema,
-    ) -> Result<Option<Arc<Table<H>>>, Refusal> {
+        labels: Labels,
+    ) -> Result<Option<Arc<T>>, Refusal> {
         if let Some(known) = self.families.get(&schema.family) {
-            let same = known.is::<L>(schema).then(|| known.table()).flatten();
+            let same = known.is(schema, labels).then(|| known.table()).flatten();
             return same.map(Some).ok_or(Refusal::Conflict);
         }
         if self.families.len() >= FAMILIES_MAX {
@@ -136,12 +165,18 @@ impl Catalogue {
     }
 
     /// The same mistake again, perhaps in a loop, gets the same cells: memory must not grow by it.
-    fn detach<L: LabelSet, H: Handle>(&mut self, schema: &Schema, refusal: Refusal) -> Found<H> {
+    fn detach<T: Any + Send + Sync>(
+        &mut self,
+        schema: &Schema,
+        labels: Labels,
+        make: Make<T>,
+        refusal: Refusal,
+    ) -> Found<T> {
         let shared = schema.shared();
         let is_full = self.detached.len() >= DETACHED_MAX;
-        let known = self.detached_table::<L, H>(schema).or_else(|| {
+        let known = self.detached_table(schema, labels).or_else(|| {
             is_full
-                .then(|| self.detached_table::<L, H>(&shared))
+                .then(|| self.detached_table(&shared, labels))
                 .flatten()
         });
         if let Some(table) = known {
@@ -153,7 +188,7 @@ impl Catalogue {
         }
         // Beyond the limit the list grows by the types and label sets of the program alone.
         let schema = if is_full { &shared } else { schema };
-        let (registered, table) = self.table::<L, H>(schema, self.detached_writer);
+        let (registered, table) = self.table(schema, labels, make, self.detached_writer);
         self.detached.push(registered);
         Found {
             table,
@@ -162,23 +197,27 @@ impl Catalogue {
         }
     }
 
-    fn detached_table<L: LabelSet, H: Handle>(&self, schema: &Schema) -> Option<Arc<Table<H>>> {
-        let known = self.detached.iter().find(|known| known.is::<L>(schema));
-        known.and_then(Registered::table)
-    }
-
-    fn table<L: LabelSet, H: Handle>(
+    fn detached_table<T: Any + Send + Sync>(
         &self,
         schema: &Schema,
+        labels: Labels,
+    ) -> Option<Arc<T>> {
+        let is_it = |known: &&Registered| known.is(schema, labels);
+        self.detached.iter().find(is_it).and_then(Registered::table)
+    }
+
+    fn table<T: Any + Send + Sync>(
+        &self,
+        schema: &Schema,
+        labels: Labels,
+        make: Make<T>,
         writer: Writer,
-    ) -> (Registered, Arc<Table<H>>) {
+    ) -> (Registered, Arc<T>) {
         let complaints = Complaints::new(&schema.family, self.defects.clone());
-        let table = Arc::new(Table::new::<L>(schema.clone(), writer, complaints));
+        let table = Arc::new(make(schema.clone(), writer, complaints));
         let registered = Registered {
             schema: schema.clone(),
-            labels: TypeId::of::<L>(),
-            names: L::NAMES,
-            values: L::VALUES,
+            labels,
             table: table.clone(),
         };
         (registered, table)
@@ -186,11 +225,17 @@ impl Catalogue {
 }
 
 impl Registered {
-    fn is<L: LabelSet>(&self, schema: &Schema) -> bool {
-        self.schema == *schema && self.labels == TypeId::of::<L>()
+    /// Whether it is the same registration. The help text of an open family is that of the first one, whatever later ones say: they may
+    /// come from code that does not know of each other.
+    fn is(&self, schema: &Schema, labels: Labels) -> bool {
+        let same = match labels.of {
+            Some(_) => self.schema == *schema,
+            None => self.schema.family == schema.family && self.schema.shape == schema.shape,
+        };
+        same && self.labels.of == labels.of
     }
 
-    fn table<H: Handle>(&self) -> Option<Arc<Table<H>>> {
+    fn table<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.table.clone().downcast().ok()
     }
 }

@@ -21,9 +21,11 @@ crate::label_value! {
         NotFinite = "not_finite",
         /// `inc`, `dec`, `add` or `sub` on a most-recent gauge, which only has `set`. The gauge stays.
         GaugeMode = "gauge_mode",
-        /// A registration that cannot stand. Its handles record into memory that nobody reads.
+        /// A registration that cannot stand, or a label set of an [`OpenFamily`](crate::OpenFamily) that cannot. Its handles record into
+        /// memory that nobody reads.
         Registration = "registration",
-        /// A text label whose domain was full. Recorded under `other`; counted at each look-up.
+        /// A text label whose domain was full: recorded under `other`, and counted at each look-up. Or a label set too many of an
+        /// [`OpenFamily`](crate::OpenFamily), recorded nowhere.
         LabelOverflow = "label_overflow",
     }
 }

@@ -53,6 +53,20 @@ impl Histogram {
         self.series.add(0, value);
     }
 
+    /// Record `value` as often as `count` says, by the rules of [`observe`](Self::observe): at the cost of one observation, and refused
+    /// as a whole where all of them together are too much.
+    pub fn observe_many(&self, value: f64, count: u64) {
+        let sum = value * count as f64;
+        if sum.abs() <= AMOUNT_MAX && value.abs() <= AMOUNT_MAX {
+            if count > 0 {
+                self.series.add(1 + self.buckets.of(value), count as f64);
+                self.series.add(0, sum);
+            }
+        } else {
+            self.complaints.refuse(Defect::NotFinite);
+        }
+    }
+
     /// Record a duration in seconds.
     #[inline]
     pub fn observe_duration(&self, duration: Duration) {

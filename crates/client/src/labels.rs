@@ -245,6 +245,11 @@ const FORBIDDEN_LABEL_NAMES: [&str; 13] = [
     "quantile",
 ];
 
+/// Whether a label can never have this name: see `FORBIDDEN_LABEL_NAMES`.
+pub(crate) fn is_forbidden_label_name(name: &str) -> bool {
+    FORBIDDEN_LABEL_NAMES.contains(&name)
+}
+
 /// The label name that a field stands for: `r#type` is `type`.
 #[doc(hidden)]
 pub const fn label_name(field: &'static str) -> &'static str {

@@ -75,6 +75,7 @@
 //! | the first `with` of a label set with text, the first `set` of a gauge | a lock, and writing the series' keys |
 //! | making a [`label_text!`] value | a look into a table of this thread for text of at most 32 bytes that it knows; else sanitising, an allocation and a look-up, and a lock if the value is new |
 //! | a call that is refused | a few atomic operations; the first of its kind of a family also wakes the thread that logs it |
+//! | the same of an [`OpenFamily`], whose labels are known at run time only | a lock and a search, each time: keep the handle |
 //! | registration | a lock; every series of a finite family is made at once |
 //! | [`Registry::render`] | reads every cell; holds up nobody who records through a handle |
 //!
@@ -145,6 +146,7 @@ mod gauge;
 mod histogram;
 mod journal;
 mod labels;
+mod open;
 mod registry;
 mod schema;
 mod settings;
@@ -159,6 +161,7 @@ pub use gauge::Gauge;
 pub use histogram::Histogram;
 pub use labels::{COMBINATIONS_MAX, LabelSet, LabelValue, VALUE_LEN_MAX_BYTES};
 pub use metricsd_shard::GaugeMode;
+pub use open::OpenFamily;
 pub use registry::Registry;
 pub use settings::{
     FileSettings, LEGACY_PORT_VARIABLE, LISTEN_DEFAULT, MODE_VARIABLE, Mode, ModeError,

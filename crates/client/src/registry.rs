@@ -3,6 +3,7 @@
 //! that work on memory.
 //! It must not know what any metric of a program means.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -13,7 +14,7 @@ use metricsd_exporter::{Family, write_text};
 use metricsd_shard::{Create, FileKind, GaugeMode, ProcessInfo, Writer, WriterStatus};
 use tracing::{error, info, warn};
 
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Found, Labels, Make};
 use crate::counter::Counter;
 use crate::declaration::Declaration;
 use crate::defects::{Defect, Defects, degraded_seconds_schema};
@@ -23,6 +24,7 @@ use crate::gauge::Gauge;
 use crate::histogram::Histogram;
 use crate::journal::{self, Journal};
 use crate::labels::LabelSet;
+use crate::open::{OpenFamily, OpenTable};
 use crate::schema::{Refusal, Schema, Shape, histogram_bounds};
 use crate::settings::{FileSettings, Settings, SettingsError, Target};
 use crate::status::Status;
@@ -217,6 +219,32 @@ impl Registry {
         HistogramFamily::new(self.register::<L, Histogram>(schema, refusal.or(bad_buckets)))
     }
 
+    /// Counters whose label names and values are known at run time only, for code that does not name its metrics itself; everything
+    /// else takes [`counter_family`](Self::counter_family). Of several registrations with the same name the help text of the
+    /// first one stands.
+    pub fn open_counter_family(&self, name: &str, help: &str) -> OpenFamily<Counter> {
+        let (schema, refusal) = Schema::new(name, help, Shape::Counter);
+        self.register_open(schema, refusal)
+    }
+
+    /// Gauges, as [`open_counter_family`](Self::open_counter_family) says.
+    pub fn open_gauge_family(&self, name: &str, help: &str, mode: GaugeMode) -> OpenFamily<Gauge> {
+        let (schema, refusal) = Schema::new(name, help, Shape::Gauge(mode));
+        self.register_open(schema, refusal)
+    }
+
+    /// Histograms, as [`open_counter_family`](Self::open_counter_family) says; series times buckets may come to 100,000.
+    pub fn open_histogram_family(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+    ) -> OpenFamily<Histogram> {
+        let (bounds, bad_buckets) = histogram_bounds(buckets, 1);
+        let (schema, refusal) = Schema::new(name, help, Shape::Histogram(bounds));
+        self.register_open(schema, refusal.or(bad_buckets))
+    }
+
     /// This process's own families as they would be merged if it were alone: gauges plain, buckets cumulative, families by name,
     /// series by labels.
     pub fn families(&self) -> Vec<Family> {
@@ -286,14 +314,8 @@ impl Registry {
         schema: Schema,
         refusal: Option<Refusal>,
     ) -> Arc<Table<H>> {
-        let mut catalogue = self
-            .0
-            .catalogue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let found = catalogue.find_or_insert::<L, H>(&schema, refusal);
+        let found = self.find_or_insert(&schema, Labels::of::<L>(), Table::new::<L>, refusal);
         // The writer and the log may lead to a subscriber that registers metrics of its own.
-        drop(catalogue);
         match found.refusal {
             None => found.table.create_finite::<L>(),
             Some(refusal) => {
@@ -306,6 +328,28 @@ impl Registry {
         }
         self.0.defects.journal().log_unless_threaded();
         found.table
+    }
+
+    fn register_open<H: Handle>(&self, schema: Schema, refusal: Option<Refusal>) -> OpenFamily<H> {
+        let found = self.find_or_insert(&schema, Labels::OPEN, OpenTable::<H>::new, refusal);
+        if found.refusal.is_some() {
+            found.table.refuse(Defect::Registration);
+        }
+        OpenFamily::new(found.table)
+    }
+
+    fn find_or_insert<T: Any + Send + Sync>(
+        &self,
+        schema: &Schema,
+        labels: Labels,
+        make: Make<T>,
+        refusal: Option<Refusal>,
+    ) -> Found<T> {
+        self.0
+            .catalogue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .find_or_insert(schema, labels, make, refusal)
     }
 }
 

@@ -8,6 +8,7 @@ use metricsd_exporter::{format_float, is_legal_metric_name};
 use metricsd_shard::{Create, FileKind, GaugeMode, Key};
 
 use crate::buckets::Buckets;
+use crate::labels::COMBINATIONS_MAX;
 
 /// Longest metric name, in bytes. Longer ones are a mistake, and every series repeats the name.
 const NAME_LEN_MAX_BYTES: usize = 200;
@@ -143,6 +144,16 @@ impl Schema {
                     .chain(buckets)
                     .collect()
             }
+        }
+    }
+
+    /// How many series an open family of this schema may have.
+    pub(crate) fn series_max(&self) -> usize {
+        match &self.shape {
+            Shape::Histogram(buckets) => {
+                (HISTOGRAM_CELLS_MAX / (buckets.bounds().len() + 1)).min(COMBINATIONS_MAX)
+            }
+            Shape::Counter | Shape::Gauge(_) => COMBINATIONS_MAX,
         }
     }
 

@@ -104,3 +104,23 @@ pub(crate) fn run_python(python: &Path, directory: &Path, program: &str) -> Stri
     );
     String::from_utf8(output.stdout).unwrap()
 }
+
+/// The keys in the shards whose names begin with `prefix`, in the order of the entries.
+pub(crate) fn keys_in(directory: &Path, prefix: &str) -> Vec<String> {
+    let mut keys = Vec::new();
+    for file in std::fs::read_dir(directory).unwrap() {
+        let file = file.unwrap();
+        if !file.file_name().to_string_lossy().starts_with(prefix) {
+            continue;
+        }
+        let bytes = std::fs::read(file.path()).unwrap();
+        let parsed = metricsd_shard::parse_from(&bytes, metricsd_shard::HEADER_LEN_BYTES);
+        keys.extend(
+            parsed
+                .entries
+                .iter()
+                .map(|entry| String::from_utf8_lossy(entry.key).into_owned()),
+        );
+    }
+    keys
+}
