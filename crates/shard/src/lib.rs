@@ -65,6 +65,6 @@ pub use name::{
 pub use process::{
     PROCESS_FILE_LEN_MAX_BYTES, ProcessFile, ProcessFileError, process_file_id, process_file_name,
 };
-pub use reader::{Damage, Entry, Parsed, REASONS, parse_from, read_value};
+pub use reader::{Damage, Entry, Parsed, REASONS, parse_from, parse_knowing, read_value};
 #[cfg(not(loom))]
 pub use writer::{Create, ProcessInfo, Series, Snapshot, Writer, WriterStatus};

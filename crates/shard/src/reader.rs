@@ -141,6 +141,16 @@ pub struct Parsed<'a> {
 /// Damage is that of *this* call: a bad key is reported by the call that passes it. After [`Damage::Shrunk`] nothing known
 /// from earlier calls holds any more; parse again from the start.
 pub fn parse_from(bytes: &[u8], from: usize) -> Parsed<'_> {
+    parse_knowing(bytes, from, |_, _| false)
+}
+
+/// [`parse_from`] for who knows of many keys that they are valid, because the same bytes were a key before: `is_known` is given an entry,
+/// and its index among those of this call, and says so. Whoever says it of others gets what he said.
+pub fn parse_knowing<'a>(
+    bytes: &'a [u8],
+    from: usize,
+    is_known: impl Fn(usize, &Entry<'a>) -> bool,
+) -> Parsed<'a> {
     let from = from.max(HEADER_LEN_BYTES);
     let nothing = |damage| Parsed {
         entries: Vec::new(),
@@ -158,7 +168,7 @@ pub fn parse_from(bytes: &[u8], from: usize) -> Parsed<'_> {
             len_bytes: in_use.len(),
         });
     }
-    let walk = Walk::run(in_use, from);
+    let walk = Walk::run(in_use, from, is_known);
     // Entries that lead exactly to the used length are of today's layout, whatever their timestamps look like.
     let is_clean = walk.end == used_len_bytes && walk.bad_key_count == 0;
     let file_is_whole = used_len_bytes <= bytes.len();
@@ -232,7 +242,11 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn run(in_use: &'a [u8], from: usize) -> Walk<'a> {
+    fn run(
+        in_use: &'a [u8],
+        from: usize,
+        is_known: impl Fn(usize, &Entry<'a>) -> bool,
+    ) -> Walk<'a> {
         let mut walk = Walk {
             entries: Vec::new(),
             from,
@@ -247,10 +261,11 @@ impl<'a> Walk<'a> {
             if entry_end > in_use.len() {
                 break;
             }
-            if key::is_whole(key) {
+            let entry = Entry { key, value_offset };
+            if is_known(walk.entries.len(), &entry) || key::is_whole(key) {
                 let timestamp = &in_use[value_offset + VALUE_LEN_BYTES..entry_end];
                 walk.timestamp_is_a_key |= old_format::timestamp_is_a_key(timestamp);
-                walk.entries.push(Entry { key, value_offset });
+                walk.entries.push(entry);
             } else {
                 walk.first_bad_key.get_or_insert(walk.end);
                 walk.bad_key_count += 1;

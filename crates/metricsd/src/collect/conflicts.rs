@@ -26,7 +26,7 @@ impl Collector {
             shards
                 .take_while(|shard| shard.file_name != loser)
                 .find(|shard| {
-                    let mut keys = shard.keys.iter();
+                    let mut keys = shard.keys().iter();
                     keys.any(|key| self.catalog.family(*key) == family)
                 })
                 .map(|shard| shard.file_name.clone())

@@ -15,10 +15,9 @@ use metricsd_shard::{
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::shard::{Correction, Place, Shard};
+use super::shard::{Place, Shard};
 use crate::archive::{Phase, State};
 use crate::directory::ListedName;
-use crate::merge::KeyId;
 use program::sentence;
 
 /// No file has this inode number, so a name that carries it is opened again at the next listing.
@@ -130,22 +129,19 @@ impl Index {
         !self.nameless.is_empty()
     }
 
-    /// The keys of every shard, of those that were marked dead as well, for a new catalog. What was made of keys is forgotten.
-    pub(super) fn keys_for_compaction(&mut self) -> impl Iterator<Item = &mut KeyId> {
-        self.shards
-            .iter_mut()
-            .chain(&mut self.marked_dead)
-            .flat_map(|shard| {
-                shard.correction = Correction::default();
-                shard.discarded.clear();
-                shard.keys.iter_mut()
-            })
+    /// Every shard, those that were marked dead as well, whose keys a new catalog has to know.
+    pub(super) fn shards_for_compaction(&self) -> impl Iterator<Item = &Shard> {
+        self.shards.iter().chain(&self.marked_dead)
+    }
+
+    /// The same, for the new numbers of their keys.
+    pub(super) fn shards_to_renumber(&mut self) -> impl Iterator<Item = &mut Shard> {
+        self.shards.iter_mut().chain(&mut self.marked_dead)
     }
 
     /// How many keys they are.
     pub(super) fn key_count(&self) -> usize {
-        let shards = self.shards.iter().chain(&self.marked_dead);
-        shards.map(|shard| shard.keys.len()).sum()
+        self.shards_for_compaction().map(Shard::entry_count).sum()
     }
 
     /// Shards of `live*` gauges that were deleted since the last call.

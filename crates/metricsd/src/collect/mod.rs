@@ -6,6 +6,7 @@
 mod archived;
 mod conflicts;
 mod index;
+mod layout;
 mod maps;
 mod notes;
 mod processes;
@@ -25,6 +26,7 @@ use metricsd_shard::file_system_supports_leases;
 
 use self::archived::Archived;
 use self::index::{Index, Opened};
+use self::layout::{Interner, Layouts};
 use self::maps::MapBudget;
 use self::notes::Notes;
 use self::processes::Processes;
@@ -78,6 +80,7 @@ pub struct Collector {
     processes: Processes,
     policy: Policy,
     catalog: Catalog,
+    layouts: Layouts,
     plan: Plan,
     /// Something that the plan rests on has changed.
     is_plan_stale: bool,
@@ -151,6 +154,7 @@ impl Collector {
             processes: Processes::default(),
             policy,
             catalog,
+            layouts: Layouts::default(),
             plan,
             is_plan_stale: true,
             planned_at: Instant::now(),
@@ -402,13 +406,12 @@ impl Collector {
             };
             read.files_replaced |= is_other;
             let shard = &mut self.index.shards_mut()[position];
-            match shard.read(
-                &file,
-                &mut self.buffers[0],
-                &mut self.catalog,
-                &self.policy,
-                now,
-            ) {
+            let mut interner = Interner {
+                catalog: &mut self.catalog,
+                layouts: &mut self.layouts,
+                policy: &self.policy,
+            };
+            match shard.read(&file, &mut self.buffers[0], &mut interner, now) {
                 Ok(entries_changed) => {
                     shard.read_failed = None;
                     read.entries_changed |= entries_changed;

@@ -62,7 +62,7 @@ impl Notes {
         {
             collected.refused[refused.reason.index()] += 1;
             let shard = &shards[refused.source];
-            let key = shard.keys[refused.entry];
+            let key = shard.keys()[refused.entry];
             let note = (catalog.family(key).to_owned(), refused.reason);
             if self.refused_families.len() < REMEMBERED_MAX
                 && self.refused_families.insert(note)
@@ -82,7 +82,7 @@ impl Notes {
             }
         }
         for shard in shards {
-            shard.judged_count = shard.judged_count.max(shard.keys.len());
+            shard.judged_count = shard.judged_count.max(shard.entry_count());
         }
         lines.close();
     }

@@ -9,17 +9,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use metricsd_shard::{
-    Damage, FileKind, GaugeMode, HEADER_LEN_BYTES, Identity, Liveness, READ_LEN_MAX_BYTES,
-    ReadError, ShardFile, ShardName, VALUE_LEN_BYTES, parse_from,
+    Damage, Entry, FileKind, GaugeMode, HEADER_LEN_BYTES, Identity, Liveness, Parsed,
+    READ_LEN_MAX_BYTES, ReadError, ShardFile, ShardName, VALUE_LEN_BYTES, parse_knowing,
 };
 
+use super::layout::{Interner, Layout};
 use super::maps::{KeptMap, MapBudget};
 use super::rest::{FileTimes, is_at_rest};
 use crate::archive::{Exact, IdentityKey, swallows_increments};
 use crate::books::{SightedEntry, identity_key};
 use crate::liveness::Answer;
-use crate::merge::{Catalog, ConflictKind, KeyId, Reading, Source, Standing};
-use crate::policy::Policy;
+use crate::merge::{Catalog, ConflictKind, KeyId, Reading, Source, Standing, is_plain_key};
 
 /// How coarse the time stamps of a file may be: within it, a second change may leave the same time. The kernel's coarse clock
 /// ticks every 1 to 10 ms.
@@ -89,16 +89,19 @@ pub struct Shard {
     pub(super) standing: Standing,
     pub(super) discarded: Vec<KeyId>,
     pub(super) correction: Correction,
-    /// Values and timestamps, as bits, as the archive was last told.
-    noted: Vec<(u64, u64)>,
+    /// Values and timestamps as the archive was last told; timestamps only where there are any.
+    noted_values: Vec<f64>,
+    noted_timestamps: Vec<f64>,
+    /// The archive was told of the last reading, or of one with the same numbers.
+    is_noted: bool,
     /// Open, as long as there are descriptors to spare.
     pub(super) kept: Option<Arc<ShardFile>>,
     /// What its values are loaded from; only while it is open.
     map: Option<KeptMap>,
     /// A map of it was of no use since it was parsed last.
     is_map_refused: bool,
-    offsets: Vec<u32>,
-    pub(super) keys: Vec<KeyId>,
+    /// Its entries.
+    pub(super) layout: Arc<Layout>,
     values: Vec<f64>,
     /// Only of the most recent gauge modes.
     timestamps: Vec<f64>,
@@ -138,12 +141,13 @@ impl Shard {
             standing: Standing::Unknown,
             discarded: Vec::new(),
             correction: Correction::default(),
-            noted: Vec::new(),
+            noted_values: Vec::new(),
+            noted_timestamps: Vec::new(),
+            is_noted: true,
             kept: Some(file),
             map: None,
             is_map_refused: false,
-            offsets: Vec::new(),
-            keys: Vec::new(),
+            layout: Arc::default(),
             values: Vec::new(),
             timestamps: Vec::new(),
             end: HEADER_LEN_BYTES,
@@ -212,7 +216,7 @@ impl Shard {
         Source {
             kind: self.name.kind,
             id: &self.name.id,
-            keys: &self.keys,
+            keys: self.keys(),
             timestamps: &self.timestamps,
             standing: self.standing,
             discarded: &self.discarded,
@@ -237,31 +241,39 @@ impl Shard {
         })
     }
 
+    /// The keys of its entries, in file order.
+    pub(super) fn keys(&self) -> &[KeyId] {
+        &self.layout.keys
+    }
+
     /// The entries whose value or timestamp is another than the archive was told, by index.
     pub(super) fn changed_entries(&self) -> Vec<usize> {
-        (0..self.keys.len())
-            .filter(|&entry| self.noted.get(entry) != Some(&self.bits(entry)))
-            .collect()
+        if self.is_noted {
+            return Vec::new();
+        }
+        let is_other = |entry: &usize| {
+            let bits = |values: &[f64]| values.get(*entry).map(|value| value.to_bits());
+            bits(&self.noted_values) != bits(&self.values)
+                || bits(&self.noted_timestamps) != bits(&self.timestamps)
+        };
+        (0..self.entry_count()).filter(is_other).collect()
     }
 
     /// Whether the archive was ever told of it.
     pub(super) fn was_noted(&self) -> bool {
-        !self.noted.is_empty()
+        !self.noted_values.is_empty()
     }
 
     /// The archive has been told everything.
     pub(super) fn set_noted(&mut self) {
-        self.noted = (0..self.keys.len()).map(|entry| self.bits(entry)).collect();
-    }
-
-    fn bits(&self, entry: usize) -> (u64, u64) {
-        let timestamp = self.timestamps.get(entry).map_or(0, |at| at.to_bits());
-        (self.values[entry].to_bits(), timestamp)
+        replace(&mut self.noted_values, &self.values);
+        replace(&mut self.noted_timestamps, &self.timestamps);
+        self.is_noted = true;
     }
 
     /// All entries as they were read last, in file order.
     pub(super) fn entries<'a>(&'a self, catalog: &'a Catalog) -> Vec<SightedEntry<'a>> {
-        let entries = self.keys.iter().zip(&self.values).enumerate();
+        let entries = self.keys().iter().zip(&self.values).enumerate();
         let entry = |(index, (&key, &value))| SightedEntry {
             key: catalog.spelling(key),
             value,
@@ -288,7 +300,7 @@ impl Shard {
 
     /// How many entries it has.
     pub fn entry_count(&self) -> usize {
-        self.keys.len()
+        self.layout.len()
     }
 
     /// Where its file is.
@@ -391,14 +403,14 @@ impl Shard {
         let Buffers {
             values, timestamps, ..
         } = buffers;
-        values.resize(self.offsets.len(), 0.0);
+        values.resize(self.layout.len(), 0.0);
         let timestamp_count = if self.has_timestamps() {
             values.len()
         } else {
             0
         };
         timestamps.resize(timestamp_count, 0.0);
-        if map.load(&self.offsets, values, timestamps).is_err() {
+        if map.load(&self.layout.offsets, values, timestamps).is_err() {
             // Read from the file and, if that is not what it was, parsed anew; then it may be mapped again.
             self.is_map_refused = true;
             return None;
@@ -421,8 +433,7 @@ impl Shard {
         &mut self,
         file: &ShardFile,
         buffers: &mut Buffers,
-        catalog: &mut Catalog,
-        policy: &Policy,
+        interner: &mut Interner<'_>,
         now: SystemTime,
     ) -> Result<bool, ReadError> {
         let read_at = Instant::now();
@@ -436,9 +447,9 @@ impl Shard {
         let used_len_bytes = used_len_bytes(buffer);
         let rewritten = self.parsed_at != Some(times) || used_len_bytes < self.end;
         let changed = if rewritten {
-            self.parse_from_scratch(buffer, catalog, policy)
+            self.parse_from_scratch(buffer, interner)
         } else if used_len_bytes > self.end || self.damage.is_some() {
-            self.parse_new(buffer, catalog, policy)
+            self.parse_new(buffer, interner)
         } else {
             false
         };
@@ -452,41 +463,60 @@ impl Shard {
         Ok(changed)
     }
 
-    fn parse_from_scratch(&mut self, bytes: &[u8], catalog: &mut Catalog, policy: &Policy) -> bool {
-        let parsed = parse_from(bytes, HEADER_LEN_BYTES);
+    fn parse_from_scratch(&mut self, bytes: &[u8], interner: &mut Interner<'_>) -> bool {
+        let expected = match self.layout.len() {
+            0 => interner.expected(self.name.kind, &self.layout, 0),
+            _ => Some(Arc::clone(&self.layout)),
+        };
+        let parsed = parse(
+            bytes,
+            HEADER_LEN_BYTES,
+            0,
+            expected.as_deref(),
+            interner.catalog,
+        );
         self.skipped = None;
         self.set_damage(parsed.damage);
         self.end = parsed.end;
-        let known = self.keys.len();
+        let known = self.layout.len();
+        let is_there = |(index, entry): (usize, &Entry<'_>)| {
+            let Entry { key, value_offset } = *entry;
+            self.layout.has(index, interner.catalog, value_offset, key)
+        };
         let same = parsed.entries.len() >= known
-            && parsed
-                .entries
-                .iter()
-                .zip(self.offsets.iter().zip(&self.keys))
-                .all(|(entry, (&offset, &key))| {
-                    entry.value_offset == offset as usize && entry.key == catalog.spelling(key)
-                });
+            && parsed.entries[..known].iter().enumerate().all(is_there);
         if !same {
-            self.offsets.clear();
-            self.keys.clear();
             self.values.clear();
-            self.noted.clear();
+            self.noted_values.clear();
+            self.noted_timestamps.clear();
         }
         let from = if same { known } else { 0 };
-        for entry in &parsed.entries[from..] {
-            self.push(entry.value_offset, catalog.intern(entry.key, policy));
-        }
+        self.extend(from, &parsed.entries[from..], interner);
         !same || parsed.entries.len() > known
     }
 
-    fn parse_new(&mut self, bytes: &[u8], catalog: &mut Catalog, policy: &Policy) -> bool {
-        let parsed = parse_from(bytes, self.end);
+    fn parse_new(&mut self, bytes: &[u8], interner: &mut Interner<'_>) -> bool {
+        let known = self.layout.len();
+        let expected = interner.expected(self.name.kind, &self.layout, known);
+        let parsed = parse(
+            bytes,
+            self.end,
+            known,
+            expected.as_deref(),
+            interner.catalog,
+        );
         self.set_damage(parsed.damage);
         self.end = parsed.end;
-        for entry in &parsed.entries {
-            self.push(entry.value_offset, catalog.intern(entry.key, policy));
-        }
+        self.extend(known, &parsed.entries, interner);
         !parsed.entries.is_empty()
+    }
+
+    /// The first `known` entries, and these behind them, are what the file has.
+    fn extend(&mut self, known: usize, new: &[Entry<'_>], interner: &mut Interner<'_>) {
+        if !new.is_empty() || known != self.layout.len() {
+            self.layout = interner.extend(self.name.kind, &self.layout, known, new);
+            self.is_noted = false;
+        }
     }
 
     fn set_damage(&mut self, damage: Option<Damage>) {
@@ -500,12 +530,6 @@ impl Shard {
         }
     }
 
-    fn push(&mut self, offset: usize, key: KeyId) {
-        self.offsets
-            .push(u32::try_from(offset).expect("at most 64 MiB of a file are read"));
-        self.keys.push(key);
-    }
-
     /// Takes the values out of the bytes that were read.
     fn read_values(&mut self, buffers: &mut Buffers, read_at: Instant) {
         let Buffers {
@@ -514,7 +538,7 @@ impl Shard {
             timestamps,
         } = buffers;
         let words = |further: usize| {
-            let offsets = self.offsets.iter();
+            let offsets = self.layout.offsets.iter();
             offsets.map(move |&offset| offset as usize + further)
         };
         values.clear();
@@ -529,14 +553,14 @@ impl Shard {
     /// Takes values over that were read, one for each entry.
     fn take_values(&mut self, buffers: &Buffers, read_at: Instant) {
         // An entry that is new has moved if it is not at zero.
-        self.values.resize(self.keys.len(), 0.0);
-        let mut moved = false;
-        for (value, new) in self.values.iter_mut().zip(&buffers.values) {
-            moved |= value.to_bits() != new.to_bits();
-            *value = *new;
-        }
-        self.timestamps.clone_from(&buffers.timestamps);
+        let new_count = self.layout.len().saturating_sub(self.values.len());
+        self.values.reserve_exact(new_count);
+        self.values.resize(self.layout.len(), 0.0);
+        let moved = differ(&self.values, &buffers.values);
         self.moved |= moved;
+        self.is_noted &= !moved && !differ(&self.timestamps, &buffers.timestamps);
+        replace(&mut self.values, &buffers.values);
+        replace(&mut self.timestamps, &buffers.timestamps);
         self.values_read_at = Some(read_at);
     }
 
@@ -546,6 +570,35 @@ impl Shard {
             FileKind::Gauge(GaugeMode::MostRecent | GaugeMode::LiveMostRecent)
         )
     }
+}
+
+/// Parses entries, of which those that are expected there, and those that are spelled as usual, are known to be valid.
+fn parse<'a>(
+    bytes: &'a [u8],
+    from: usize,
+    index: usize,
+    expected: Option<&Layout>,
+    catalog: &Catalog,
+) -> Parsed<'a> {
+    parse_knowing(bytes, from, |new, entry| {
+        let Entry { key, value_offset } = *entry;
+        expected.is_some_and(|expected| expected.has(index + new, catalog, value_offset, key))
+            || is_plain_key(key)
+    })
+}
+
+/// Whether any of the numbers is another one, bit for bit.
+fn differ(old: &[f64], new: &[f64]) -> bool {
+    let pairs = old.iter().zip(new);
+    let bits = pairs.fold(0, |bits, (old, new)| bits | (old.to_bits() ^ new.to_bits()));
+    bits != 0 || old.len() != new.len()
+}
+
+/// Puts the new numbers in the place of the old ones, with no more memory than they need: there are millions.
+fn replace(old: &mut Vec<f64>, new: &[f64]) {
+    old.clear();
+    old.reserve_exact(new.len());
+    old.extend_from_slice(new);
 }
 
 /// What decides where a walk over entries stops, apart from the entries before: as long as it is the same, so is the damage.
@@ -590,7 +643,9 @@ fn word(bytes: &[u8], offset: usize) -> f64 {
 mod tests {
     use std::os::fd::AsFd;
 
+    use super::super::layout::Layouts;
     use super::*;
+    use crate::policy::Policy;
 
     #[test]
     fn a_damaged_shard_is_parsed_once_as_long_as_its_file_is_the_same() {
@@ -609,13 +664,18 @@ mod tests {
         let maps = MapBudget::of_this_process();
         // Later than the file's times, so that they may be believed.
         let later = SystemTime::now() + TIME_GRANULARITY * 10;
-        let policy = Policy::default();
+        let (policy, mut layouts) = (Policy::default(), Layouts::default());
+        let mut interner = Interner {
+            catalog: &mut catalog,
+            layouts: &mut layouts,
+            policy: &policy,
+        };
         assert_eq!(
             shard.read_values_only(None, &maps, &mut buffers),
             Reread::NeedsParsing
         );
         shard
-            .read(&file, &mut buffers, &mut catalog, &policy, later)
+            .read(&file, &mut buffers, &mut interner, later)
             .unwrap();
         assert!(shard.damage.is_some());
         assert_eq!(

@@ -11,6 +11,7 @@ use metricsd_shard::{FileKind, Liveness};
 
 use super::archived::Archived;
 use super::index::Index;
+use super::layout::Renumbering;
 use super::shard::{Correction, Place, Shard};
 use super::{Collected, Collector, Terms, UNUSED_KEYS_MAX, read};
 use crate::archive::{Exact, IdentityKey, KeyId as SeriesId, Phase, Record, SeriesKind, State};
@@ -232,9 +233,12 @@ impl Collector {
         if unused <= UNUSED_KEYS_MAX || unused <= in_use {
             return;
         }
-        let keys = self.index.keys_for_compaction();
+        let mut renumbering = Renumbering::of(self.index.shards_for_compaction());
+        let keys = renumbering.keys.iter_mut().flatten();
         self.catalog
             .compact(keys.chain(self.archived.keys_mut()), &self.policy);
+        let shards = self.index.shards_to_renumber();
+        renumbering.finish(shards, &mut self.layouts);
     }
 
     /// Brings up to date what the archive says of totals, of gauges, and of each shard.
@@ -278,7 +282,7 @@ impl Collector {
                     let series = state.keys().find(kind, catalog.spelling(**key));
                     series.is_some_and(|series| known.is_discarded(series))
                 };
-                shard.discarded = shard.keys.iter().filter(is_discarded).copied().collect();
+                shard.discarded = shard.keys().iter().filter(is_discarded).copied().collect();
                 shard.discarded.sort_unstable();
             }
         }
@@ -299,7 +303,7 @@ impl Collector {
                 Some(Superseded {
                     identity: shard.identity_key.clone(),
                     kind: shard.name.kind,
-                    key: self.catalog.spelling(*shard.keys.get(entry)?).to_vec(),
+                    key: self.catalog.spelling(*shard.keys().get(entry)?).to_vec(),
                 })
             }
             Origin::Correction => None,

@@ -3,9 +3,14 @@
 //! Invariant: cell 0 of every row takes what is not served, so that the loops over entries have no branch for it. Must not
 //! touch: I/O, the clock, logging.
 
-use super::sum::Sums;
+use smallvec::SmallVec;
+
+use super::sum::{Sums, add_up};
 use super::{Function, Reading};
 use crate::archive::Exact;
+
+/// Sources that are added up at a time.
+pub(super) const BLOCK_LEN: usize = 8;
 
 /// Where an entry's value goes. Which row it indexes follows from the function of the entry's source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +152,26 @@ impl Cells {
                 }
             }
         }
+    }
+
+    /// Adds up the values of at most [`BLOCK_LEN`] sources of the same cells.
+    pub(super) fn merge_block<'a>(
+        &mut self,
+        cells: &[CellIndex],
+        readings: impl Iterator<Item = Reading<'a>>,
+    ) {
+        let mut rows: SmallVec<[&[f64]; BLOCK_LEN]> = SmallVec::new();
+        for reading in readings {
+            match reading {
+                Reading::Values { values, .. } if values.len() == cells.len() => rows.push(values),
+                other => self.merge(Function::Sum, cells, other),
+            }
+        }
+        let sums = &mut self.sums;
+        add_up(&rows, |entry, addends| {
+            let index = cells[entry].index();
+            sums.add_all(addends.map(|value| (index, value)));
+        });
     }
 
     fn pick(&mut self, cell: CellIndex, value: f64, better: impl Fn(f64, f64) -> bool) {

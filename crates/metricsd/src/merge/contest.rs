@@ -5,6 +5,7 @@
 //! it takes part, whatever the mode of its family. Must not touch: I/O, the clock, logging.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use metricsd_shard::FileKind;
 
@@ -195,7 +196,7 @@ impl Contest {
 
     /// Looks whether all who hold a series are served in the plan that was made, of which `cells` are the cells; gives up the
     /// series of those that are not. True if there were any, so that the plan does not stand.
-    pub(super) fn retreat(&mut self, cells: &[(Function, Vec<CellIndex>)]) -> bool {
+    pub(super) fn retreat(&mut self, cells: &[(Function, Arc<[CellIndex]>)]) -> bool {
         let before = self.holders.clone();
         self.claims.retain(|claim| {
             let (source, entry) = claim.place;

@@ -7,6 +7,8 @@
 //!
 //! Invariant: equal sources give equal families, whatever was merged before. Must not touch: I/O, the clock, logging.
 
+#[cfg(test)]
+mod alike;
 mod bound;
 mod bounds;
 mod catalog;
@@ -30,6 +32,7 @@ use metricsd_shard::{FileKind, GaugeMode};
 
 pub use catalog::{Catalog, KeyId, Labels};
 pub use plan::Plan;
+pub use spelling::is_plain_key;
 
 use crate::archive::Exact;
 use crate::policy::RefusalReason;

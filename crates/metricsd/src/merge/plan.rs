@@ -3,6 +3,7 @@
 //! Invariant: a plan depends on the sources, their order and the limits, on nothing else. It is made anew when an entry comes
 //! or goes, or a process ends, and kept while only values move. Must not touch: I/O, the clock, logging.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use metricsd_exporter::{Family, NameFilter, Written};
@@ -10,7 +11,7 @@ use metricsd_shard::FileKind;
 use smallvec::SmallVec;
 
 use super::catalog::Catalog;
-use super::cells::{Cell, CellIndex, Cells};
+use super::cells::{BLOCK_LEN, Cell, CellIndex, Cells};
 use super::contest::{Contest, Place};
 use super::output::Output;
 use super::planner::Planner;
@@ -24,8 +25,12 @@ const TRIES_MAX: usize = 8;
 /// Which cell every entry goes to, and the families that come of it.
 #[derive(Debug)]
 pub struct Plan {
-    /// For each source its function and a cell for each entry.
-    sources: Vec<(Function, Vec<CellIndex>)>,
+    /// For each source its function and a cell for each entry; sources with the same entries share them.
+    sources: Vec<(Function, Arc<[CellIndex]>)>,
+    /// Sources that add up and share their cells, by those: what adds up does so in any order.
+    blocks: Vec<Vec<u32>>,
+    /// The other sources, ascending.
+    singles: Vec<u32>,
     cells: Cells,
     output: Output,
     /// Entries whose being set makes the plan a wrong one, ascending.
@@ -72,9 +77,12 @@ impl Plan {
             mut findings,
         } = planned;
         findings.superseded = superseded;
+        let (blocks, singles) = blocks(&sources);
         (
             Plan {
                 sources,
+                blocks,
+                singles,
                 cells,
                 output: Output::new(catalog, families, groups),
                 waiting: contest.into_waiting(),
@@ -105,8 +113,24 @@ impl Plan {
     /// Merges the values, one reading for each source in the same order, and brings [`Plan::families`] up to date.
     pub fn merge<'a>(&mut self, readings: impl IntoIterator<Item = Reading<'a>>) {
         self.cells.reset();
-        for ((function, cells), reading) in self.sources.iter().zip(readings) {
-            self.cells.merge(*function, cells, reading);
+        let readings: Vec<Reading<'a>> = readings.into_iter().collect();
+        for &source in &self.singles {
+            let source = source as usize;
+            if let (Some((function, cells)), Some(reading)) =
+                (self.sources.get(source), readings.get(source))
+            {
+                self.cells.merge(*function, cells, *reading);
+            }
+        }
+        for block in &self.blocks {
+            for sources in block.chunks(BLOCK_LEN) {
+                let Some(&first) = sources.first() else {
+                    continue;
+                };
+                let (_, cells) = &self.sources[first as usize];
+                let readings = sources.iter().map(|&source| readings.get(source as usize));
+                self.cells.merge_block(cells, readings.flatten().copied());
+            }
         }
         self.output.fill(&self.cells);
     }
@@ -120,6 +144,32 @@ impl Plan {
     pub fn families(&self) -> &[Family] {
         self.output.families(&self.cells)
     }
+}
+
+/// Which sources can be added up in blocks, by their cells, and which are merged one by one.
+fn blocks(sources: &[(Function, Arc<[CellIndex]>)]) -> (Vec<Vec<u32>>, Vec<u32>) {
+    let mut by_cells: HashMap<*const CellIndex, usize> = HashMap::new();
+    let (mut blocks, mut singles): (Vec<Vec<u32>>, Vec<u32>) = (Vec::new(), Vec::new());
+    for (index, (function, cells)) in (0..).zip(sources) {
+        if *function != Function::Sum || cells.is_empty() {
+            singles.push(index);
+            continue;
+        }
+        let block = *by_cells.entry(cells.as_ptr()).or_insert(blocks.len());
+        match blocks.get_mut(block) {
+            Some(sources) => sources.push(index),
+            None => blocks.push(vec![index]),
+        }
+    }
+    blocks.retain(|sources| match sources[..] {
+        [alone] => {
+            singles.push(alone);
+            false
+        }
+        _ => true,
+    });
+    singles.sort_unstable();
+    (blocks, singles)
 }
 
 /// What the sources come to.

@@ -4,6 +4,7 @@
 //! not touch: I/O, the clock, logging.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use metricsd_shard::FileKind;
@@ -49,6 +50,9 @@ pub(super) struct Planner<'a> {
     /// Where a key goes, once known. Not for gauges that are not merged: there it depends on the source.
     placed: Vec<Option<Placed>>,
     pids: HashMap<Arc<str>, u32>,
+    /// What came of sources whose entries others have as well, by where their keys are in memory: what is planned for the same keys of the
+    /// same kind is the same, but for who comes first.
+    alike: HashMap<(*const KeyId, usize, FileKind), Alike>,
     cells: Cells,
     series_count: usize,
     findings: Findings,
@@ -85,6 +89,15 @@ struct Placed {
     bucket: Option<(usize, f64)>,
 }
 
+/// What came of a source, for the next one with the same entries.
+#[derive(Debug)]
+struct Alike {
+    cells: Arc<[CellIndex]>,
+    /// What was found about it.
+    conflicts: Range<usize>,
+    refusals: Range<usize>,
+}
+
 /// Why an entry goes nowhere.
 enum Nowhere {
     Refused(RefusalReason),
@@ -118,6 +131,7 @@ impl<'a> Planner<'a> {
             members: HashMap::new(),
             placed: vec![None; catalog.len()],
             pids: HashMap::new(),
+            alike: HashMap::new(),
             cells: Cells::new(),
             series_count: 0,
             findings: Findings::default(),
@@ -140,15 +154,47 @@ impl<'a> Planner<'a> {
         index: usize,
         source: &Source<'_>,
         withheld: &[Place],
-    ) -> (Function, Vec<CellIndex>) {
-        let next_pid = u32::try_from(self.pids.len())
-            .expect("each source has a file, and there are fewer of those");
-        let pid = *self.pids.entry(source.id.into()).or_insert(next_pid);
+    ) -> (Function, Arc<[CellIndex]>) {
+        let function = Function::of(source.kind);
+        let is_own = function == Function::All || !withheld.is_empty() || source.keys.is_empty();
+        if is_own {
+            return (function, self.plan_each(index, source, withheld).into());
+        }
+        let entries = (source.keys.as_ptr(), source.keys.len(), source.kind);
+        if let Some(alike) = self.alike.get(&entries) {
+            let cells = Arc::clone(&alike.cells);
+            let (conflicts, refusals) = (alike.conflicts.clone(), alike.refusals.clone());
+            self.findings.repeat(conflicts, refusals, index);
+            return (function, cells);
+        }
+        let (conflict, refusal) = (self.findings.conflicts.len(), self.findings.refusals.len());
+        let cells: Arc<[CellIndex]> = self.plan_each(index, source, withheld).into();
+        // Who comes first matters where values are compared, not where they are added.
+        let for_others = match function {
+            Function::Sum => Arc::clone(&cells),
+            _ => cells.iter().map(|cell| cell.not_first()).collect(),
+        };
+        let alike = Alike {
+            cells: for_others,
+            conflicts: conflict..self.findings.conflicts.len(),
+            refusals: refusal..self.findings.refusals.len(),
+        };
+        self.alike.insert(entries, alike);
+        (function, cells)
+    }
+
+    fn plan_each(
+        &mut self,
+        index: usize,
+        source: &Source<'_>,
+        withheld: &[Place],
+    ) -> Vec<CellIndex> {
+        let function = Function::of(source.kind);
         let current = Current {
             index,
             kind: source.kind,
-            function: Function::of(source.kind),
-            pid,
+            function,
+            pid: self.pid(function, source.id),
         };
         let mut bounds: HashMap<usize, Bounds> = HashMap::new();
         let mut cells = Vec::with_capacity(source.keys.len());
@@ -178,7 +224,21 @@ impl<'a> Planner<'a> {
             }
         }
         self.compare_bounds(index, &bounds);
-        (current.function, cells)
+        cells
+    }
+
+    /// The number of a writer, where each has series of its own.
+    fn pid(&mut self, function: Function, id: &str) -> u32 {
+        if function != Function::All {
+            return 0;
+        }
+        if let Some(&pid) = self.pids.get(id) {
+            return pid;
+        }
+        let next = u32::try_from(self.pids.len());
+        let next = next.expect("each source has a file, and there are fewer of those");
+        self.pids.insert(id.into(), next);
+        next
     }
 
     fn place(&mut self, current: Current, id: &str, key: KeyId) -> Result<Placed, Nowhere> {
@@ -446,6 +506,20 @@ impl<'a> Planner<'a> {
                 family,
                 kind,
             });
+        }
+    }
+}
+
+impl Findings {
+    /// What was found about a source was found about another one as well.
+    fn repeat(&mut self, conflicts: Range<usize>, refusals: Range<usize>, source: usize) {
+        for place in conflicts {
+            let conflict = self.conflicts[place].clone();
+            self.conflicts.push(Conflict { source, ..conflict });
+        }
+        for place in refusals {
+            let refusal = self.refusals[place];
+            self.refusals.push(RefusedEntry { source, ..refusal });
         }
     }
 }

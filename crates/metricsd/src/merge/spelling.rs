@@ -63,6 +63,11 @@ impl<'a> Plain<'a> {
     }
 }
 
+/// Whether a key is spelled as nearly every writer spells keys, and therefore is one.
+pub fn is_plain_key(key: &[u8]) -> bool {
+    Plain::read(key).is_some()
+}
+
 struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
