@@ -91,6 +91,14 @@ pub enum SettingsError {
         /// Its value.
         value: OsString,
     },
+    /// A file of rules.
+    #[error("{}: {reason}", .path.display())]
+    Rules {
+        /// The file.
+        path: PathBuf,
+        /// Where it fails, what was found and what is accepted.
+        reason: String,
+    },
 }
 
 impl ServeSettings {

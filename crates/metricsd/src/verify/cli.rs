@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 
 use ureq::http::Uri;
 
+use super::hub::cli::HubArgs;
 use super::inf::cli::InfArgs;
 use super::mode_b::cli::ModeBArgs;
 use super::record::Retry;
@@ -34,6 +35,8 @@ pub enum VerifyCommand {
     ModeB(Box<ModeBArgs>),
     /// Check that a sentinel does its work and says so: process, page, families, health, freshness.
     Inf(Box<InfArgs>),
+    /// Check that Prometheus and Alertmanager run, are fed, and would be heard: rules, targets, series, and a test alert delivered.
+    Hub(Box<HubArgs>),
 }
 
 /// Which directories are meant; resolved as `serve` resolves them.

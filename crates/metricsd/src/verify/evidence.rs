@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 
 pub use markdown::markdown;
 pub use place::{EvidenceError, Folder, write};
-pub use redact::redact;
+pub use redact::{redact, redact_addresses};
 
 /// Longest answer that is shown in the report; the raw files have the rest.
 const ANSWER_LEN_MAX_CHARS: usize = 2000;

@@ -1,17 +1,24 @@
 //! The requests of a verification: small, bounded, and written down.
 //!
 //! Invariant: an answer comes within the client's time or is none, takes at most `BODY_LEN_MAX_BYTES`, goes through no proxy and follows no
-//! redirection: it is the answer of the address that was asked.
+//! redirection: it is the answer of the address that was asked. What is written down has no users and no tokens of addresses in it.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
+use serde_json::Value;
+use ureq::Body;
+use ureq::http::Response;
 
 use super::record::Probe;
-use crate::verify::evidence::{Exchange, redact};
+use crate::verify::evidence::{Exchange, redact, redact_addresses};
 
 /// How long an answer may take, unless something else is said.
 const TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What an error says of an answer that did not come in time.
+pub const NOT_IN_TIME: &str = "no whole answer within";
 
 /// Longest body; a million series have some 100 MB.
 const BODY_LEN_MAX_BYTES: u64 = 256 << 20;
@@ -95,68 +102,101 @@ impl Client {
         })
     }
 
-    fn get_shown(
+    /// `GET`, of whose answer `shown` says what is written down.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn get_shown(
         &self,
         url: &str,
         query: &[(&str, &str)],
         probe: &mut Probe,
         shown: impl FnOnce(&Answer) -> String,
     ) -> Result<Answer, String> {
-        let (at, clock) = (Timestamp::now(), Instant::now());
-        let answer = self.ask(url, query);
-        let duration = clock.elapsed();
-        let shown = match &answer {
-            Ok(answer) => format!(
-                "{} {}\n{} bytes\n{}",
-                answer.status,
-                answer.content_type,
-                answer.body.len(),
-                shown(answer)
-            ),
-            Err(err) => err.clone(),
-        };
-        probe.keep(Exchange::new(command(url, query), &shown, at, duration));
-        answer
+        let request = self.agent.get(url).query_pairs(query.iter().copied());
+        keep(command(url, query), probe, shown, || {
+            request
+                .call()
+                .and_then(read)
+                .map_err(|err| self.failure(url, err))
+        })
     }
 
-    fn ask(&self, url: &str, query: &[(&str, &str)]) -> Result<Answer, String> {
-        let failed = |err: ureq::Error| match err {
+    fn failure(&self, url: &str, err: ureq::Error) -> String {
+        match err {
             ureq::Error::Io(err) if err.kind() == std::io::ErrorKind::ConnectionRefused => {
                 format!("{url}: connection refused")
             }
-            ureq::Error::Timeout(_) => {
-                format!("{url}: no whole answer within {:?}", self.time_max)
-            }
+            ureq::Error::Timeout(_) => format!("{url}: {NOT_IN_TIME} {:?}", self.time_max),
             err => format!("{url}: {err}"),
-        };
-        let request = self.agent.get(url).query_pairs(query.iter().copied());
-        let mut response = request.call().map_err(failed)?;
-        let content_type = response
-            .headers()
-            .get("content-type")
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_owned();
-        let date = response
-            .headers()
-            .get("date")
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| jiff::fmt::rfc2822::parse(text).ok())
-            .map(|time| time.timestamp());
-        let status = response.status().as_u16();
-        let body = response
-            .body_mut()
-            .with_config()
-            .limit(BODY_LEN_MAX_BYTES)
-            .read_to_vec()
-            .map_err(failed)?;
-        Ok(Answer {
-            status,
-            content_type,
-            date,
-            body,
+        }
+    }
+
+    /// `POST` of JSON.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn post(&self, url: &str, json: &Value, probe: &mut Probe) -> Result<Answer, String> {
+        let body = json.to_string();
+        let header = "Content-Type: application/json";
+        let words = ["curl", "-si", url, "-H", header, "-d", &body];
+        let request = self
+            .agent
+            .post(url)
+            .header("Content-Type", "application/json");
+        keep(redact(words), probe, Answer::text, || {
+            request
+                .send(body.as_bytes())
+                .and_then(read)
+                .map_err(|err| self.failure(url, err))
         })
     }
+}
+
+/// Asks, and writes down what was asked and what came.
+fn keep(
+    asked: String,
+    probe: &mut Probe,
+    shown: impl FnOnce(&Answer) -> String,
+    ask: impl FnOnce() -> Result<Answer, String>,
+) -> Result<Answer, String> {
+    let (at, clock) = (Timestamp::now(), Instant::now());
+    let answer = ask();
+    let duration = clock.elapsed();
+    let shown = match &answer {
+        Ok(answer) => format!(
+            "{} {}\n{} bytes\n{}",
+            answer.status,
+            answer.content_type,
+            answer.body.len(),
+            shown(answer)
+        ),
+        Err(err) => err.clone(),
+    };
+    let shown = redact_addresses(&shown);
+    probe.keep(Exchange::new(asked, &shown, at, duration));
+    answer
+}
+
+fn read(mut response: Response<Body>) -> Result<Answer, ureq::Error> {
+    let header = |name: &str| {
+        let value = response.headers().get(name)?.to_str().ok()?;
+        Some(value.to_owned())
+    };
+    let content_type = header("content-type").unwrap_or_default();
+    let date = header("date").and_then(|date| DateTimeParser::new().parse_timestamp(&date).ok());
+    let status = response.status().as_u16();
+    let body = response
+        .body_mut()
+        .with_config()
+        .limit(BODY_LEN_MAX_BYTES)
+        .read_to_vec()?;
+    Ok(Answer {
+        status,
+        content_type,
+        date,
+        body,
+    })
 }
 
 /// The command that asks the same.

@@ -10,6 +10,7 @@ pub mod drill;
 pub mod evidence;
 pub mod guard;
 pub mod http;
+pub mod hub;
 pub mod inf;
 pub mod mode_b;
 mod naive;
@@ -67,6 +68,7 @@ pub fn run(
     match &args.command {
         VerifyCommand::ModeB(args) => Ok(outcome(mode_b::run(args, env, out)?)),
         VerifyCommand::Inf(args) => Ok(outcome(inf::run(args, out)?)),
+        VerifyCommand::Hub(args) => Ok(outcome(hub::run(args, out)?)),
         VerifyCommand::Totals(args) => {
             let (settings, url) = args.resolve(env)?;
             let totals = match url {

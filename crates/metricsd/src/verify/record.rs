@@ -1,7 +1,7 @@
 //! The book that a verification is written into while it is made: one entry for each step, told to whoever waits as it ends.
 //!
 //! Invariant: a step has one outcome, however often it was tried; every attempt is counted, and the exchanges are those of the last
-//! one. A step that begins after an interrupt is not made. Must not decide anything.
+//! one. A step that begins after an interrupt is not made, but for one that ends what was begun. Must not decide anything.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -183,12 +183,35 @@ impl<'a> Book<'a> {
         id: &str,
         title: &str,
         retry: Retry,
+        attempt: impl FnMut(&mut Probe) -> Finding,
+    ) -> Ended {
+        let stop = self.stop.clone();
+        self.step_unless(&stop, id, title, retry, attempt)
+    }
+
+    /// The same, also after an interrupt: for what has to be ended before it is followed.
+    pub fn step_even_if_stopped(
+        &mut self,
+        id: &str,
+        title: &str,
+        retry: Retry,
+        attempt: impl FnMut(&mut Probe) -> Finding,
+    ) -> Ended {
+        self.step_unless(&Stop::default(), id, title, retry, attempt)
+    }
+
+    fn step_unless(
+        &mut self,
+        stop: &Stop,
+        id: &str,
+        title: &str,
+        retry: Retry,
         mut attempt: impl FnMut(&mut Probe) -> Finding,
     ) -> Ended {
         let (started, clock) = (Timestamp::now(), Instant::now());
         let mut attempts = 0;
         let (finding, probe) = loop {
-            if self.stop.is_asked() {
+            if stop.is_asked() {
                 let finding = Finding::skip("interrupted before it was done", "run it again");
                 break (finding, Probe::default());
             }
@@ -198,7 +221,7 @@ impl<'a> Book<'a> {
             if finding.ended != Ended::Fail || attempts > retry.count || probe.is_final {
                 break (finding, probe);
             }
-            self.stop.sleep(retry.interval);
+            stop.sleep(retry.interval);
         };
         self.raw.extend(probe.raw);
         self.push(Step {

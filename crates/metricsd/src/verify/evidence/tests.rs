@@ -133,6 +133,27 @@ fn secrets_on_a_command_line_do_not_come_out() {
 }
 
 #[test]
+fn users_and_tokens_of_addresses_do_not_come_out_of_an_answer() {
+    for (text, shown) in [
+        ("no address, a=b token=x", "no address, a=b token=x"),
+        (
+            "Get \"http://me:s3cret@h:1/m?a=1&access_token=s3cret&b=2\": refused",
+            "Get \"http://[hidden]@h:1/m?a=1&access_token=[hidden]&b=2\": refused",
+        ),
+        (
+            r#"{"u":"https://h/x?q=1\u0026api_key=s3cret\u0026z=2","v":"http://s3cret@g"}"#,
+            r#"{"u":"https://h/x?q=1\u0026api_key=[hidden]\u0026z=2","v":"http://[hidden]@g"}"#,
+        ),
+        (
+            "http://h/graph?g0.expr=up == 1",
+            "http://h/graph?g0.expr=up == 1",
+        ),
+    ] {
+        assert_eq!(redact_addresses(text), shown);
+    }
+}
+
+#[test]
 fn a_second_report_of_the_same_second_gets_a_folder_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let first = Folder::create(folder.path(), "mode-b", Timestamp::UNIX_EPOCH).unwrap();
