@@ -78,6 +78,11 @@ impl Retry {
         count: 0,
         interval: Duration::ZERO,
     };
+
+    /// How long all waits between attempts take together.
+    pub fn whole(self) -> Duration {
+        self.interval.saturating_mul(self.count)
+    }
 }
 
 /// What one attempt at a step asks; kept if it is the last one.

@@ -6,7 +6,7 @@
     reason = "each test file uses its own part"
 )]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +38,18 @@ impl Fake {
     pub fn start_with(
         headers: impl Fn() -> String + Send + 'static,
         answer: impl Fn(&str) -> Said + Send + 'static,
+    ) -> Fake {
+        Fake::serve(headers, move |target, _| answer(target))
+    }
+
+    /// Answers each request by its target and its body.
+    pub fn taking(answer: impl Fn(&str, &str) -> Said + Send + 'static) -> Fake {
+        Fake::serve(String::new, answer)
+    }
+
+    fn serve(
+        headers: impl Fn() -> String + Send + 'static,
+        answer: impl Fn(&str, &str) -> Said + Send + 'static,
     ) -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound address");
@@ -91,17 +103,26 @@ impl Drop for Fake {
 fn say(
     mut stream: TcpStream,
     headers: &str,
-    answer: &impl Fn(&str) -> Said,
+    answer: &impl Fn(&str, &str) -> Said,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut first = String::new();
     reader.read_line(&mut first)?;
     let mut line = String::new();
+    let mut length = 0;
     while reader.read_line(&mut line)? > 2 {
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap_or_default();
+        }
         line.clear();
     }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let body = String::from_utf8_lossy(&body);
     let target = first.split(' ').nth(1).unwrap_or_default();
-    let (status, content_type, body) = answer(target);
+    let (status, content_type, body) = answer(target, &body);
     write!(
         stream,
         "HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",

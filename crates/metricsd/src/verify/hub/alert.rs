@@ -29,6 +29,7 @@ pub(super) struct TestAlert<'a> {
     /// When it ends by itself.
     pub(super) ends: Timestamp,
     is_told: bool,
+    is_taken: bool,
     is_over: bool,
 }
 
@@ -53,6 +54,7 @@ impl<'a> TestAlert<'a> {
             starts: now.saturating_sub(CLOCK_GRAIN * 2).unwrap_or(now),
             ends: now.saturating_add(life).unwrap_or(now),
             is_told: false,
+            is_taken: false,
             is_over: false,
         }
     }
@@ -62,11 +64,16 @@ impl<'a> TestAlert<'a> {
         self.is_told
     }
 
-    /// Fires it, until it ends by itself.
+    /// Fires it, until it ends by itself; not again once it was taken.
     pub(super) fn fire(&mut self, probe: &mut Probe) -> Result<(), Finding> {
+        if self.is_taken {
+            return Ok(());
+        }
         // Before: an answer that is lost on its way is no proof that it was not taken.
         self.is_told = true;
-        self.post(self.ends, probe)
+        self.post(self.ends, probe)?;
+        self.is_taken = true;
+        Ok(())
     }
 
     /// Ends it.

@@ -26,7 +26,7 @@ impl Hub<'_> {
     pub(super) fn alertmanager_ready(&mut self, book: &mut Book<'_>) {
         let title = "Alertmanager answers and is ready";
         let check = self.check(ids::ALERTMANAGER_READY, title, &[]);
-        let (mut ahead, mut routes) = (0.0, None);
+        let (mut ahead, mut routes) = (None, None);
         let ended = step(book, check, self.retry(), |probe| {
             self.alertmanager_is_ready(probe)?;
             let (status, answer) = self.status_at(&self.args.alertmanager, probe)?;
@@ -40,10 +40,10 @@ impl Hub<'_> {
                     "name Alertmanager's own address with --alertmanager",
                 ));
             };
-            ahead = answer.date.map_or(0.0, |date| {
-                // It has whole seconds.
-                0.5 - jiff::Timestamp::now().duration_since(date).as_secs_f64()
-            });
+            // It has whole seconds.
+            ahead = answer
+                .date
+                .map(|date| 0.5 - jiff::Timestamp::now().duration_since(date).as_secs_f64());
             routes = yaml::parse(config)
                 .ok()
                 .and_then(|documents| documents.into_iter().next());

@@ -11,6 +11,7 @@ mod asks;
 mod bridge;
 pub mod cli;
 mod ids;
+mod leg;
 mod path;
 mod prometheus;
 mod routes;
@@ -85,6 +86,8 @@ enum Party {
     Alertmanager,
     /// The test alert in Alertmanager.
     Alert,
+    /// Who receives it.
+    Receiver,
     /// The notification of its begin.
     Notification,
 }
@@ -96,6 +99,7 @@ impl Party {
             Party::Prometheus => ids::PROMETHEUS_READY,
             Party::Alertmanager => ids::ALERTMANAGER_READY,
             Party::Alert => ids::ALERT_ACTIVE,
+            Party::Receiver => ids::ALERT_ROUTED,
             Party::Notification => ids::ALERT_NOTIFIED,
         }
     }
@@ -118,7 +122,8 @@ struct Hub<'a> {
     missing: BTreeSet<Party>,
     /// How far its clock is ahead of ours.
     prometheus_ahead: f64,
-    alertmanager_ahead: f64,
+    /// The same of Alertmanager, if it tells the time.
+    alertmanager_ahead: Option<f64>,
     targets: Vec<Target>,
     /// The longest of the groups of rules.
     evaluation_interval: Duration,
@@ -139,7 +144,7 @@ impl<'a> Hub<'a> {
             client: Client::default(),
             missing: BTreeSet::new(),
             prometheus_ahead: 0.0,
-            alertmanager_ahead: 0.0,
+            alertmanager_ahead: None,
             targets: Vec::new(),
             evaluation_interval: Duration::from_secs(60),
             resend_delay: Duration::from_secs(60),

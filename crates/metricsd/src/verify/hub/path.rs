@@ -1,10 +1,8 @@
 //! The alert path, end to end: an alert of ours is taken, routed, sent, delivered, ended, and its end is sent and delivered.
 //!
-//! Invariant: the alert is over when this is, whatever was found and whoever interrupted it. That it was sent or delivered is read from
-//! counters that moved after it was fired, with none of the failures beside them.
+//! Invariant: the alert is over when this is, whatever was found and whoever interrupted it.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -12,8 +10,8 @@ use serde_json::Value;
 use super::alert::TestAlert;
 use super::alertmanager::in_words;
 use super::asks::step;
-use super::bridge::{Counters, Delivery};
 use super::cli::HubArgs;
+use super::leg::{Before, Leg};
 use super::routes::{Route, integrations, routes};
 use super::{Hub, Party, ids};
 use crate::verify::evidence::{Ended, Finding};
@@ -31,15 +29,6 @@ const MARGIN: Duration = Duration::from_secs(60);
 /// How long Alertmanager may take to tell of an alert what it was told of it.
 const TELL_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Requests that failed, after which none is waited for any more: Alertmanager goes on trying, at the end for a minute.
-const FAILURES_MAX: f64 = 2.0;
-
-/// Alertmanager's counters of requests, those that failed among them.
-const REQUESTS: &str = "alertmanager_notification_requests_total";
-const REQUESTS_FAILED: &str = "alertmanager_notification_requests_failed_total";
-
-const LOOK: &str = "read Alertmanager's log, which names the receiver and what it was answered; start what the receiver's address names";
-
 /// Labels that are found again, with an instance and a verification of their own, so that it is a group of its own.
 pub(super) fn test_labels(args: &HubArgs, id: &str) -> Vec<(String, String)> {
     let ours = [
@@ -52,45 +41,6 @@ pub(super) fn test_labels(args: &HubArgs, id: &str) -> Vec<(String, String)> {
     ours.into_iter()
         .chain(args.alert_labels.iter().cloned())
         .collect()
-}
-
-/// Requests that Alertmanager made and those that failed, by kind of integration.
-#[derive(Debug, Clone, Default)]
-struct Sent(BTreeMap<String, (f64, f64)>);
-
-impl Sent {
-    /// Those that were taken since then and those that failed, of these kinds; of all if none is named.
-    fn since(&self, before: &Sent, kinds: &[String]) -> (f64, f64) {
-        let mine = self
-            .0
-            .iter()
-            .filter(|(kind, _)| kinds.is_empty() || kinds.contains(kind));
-        mine.fold(
-            (0.0, 0.0),
-            |(taken, failed), (kind, (requests, failures))| {
-                let (old_requests, old_failures) = before.0.get(kind).copied().unwrap_or_default();
-                let newly_failed = failures - old_failures;
-                let newly_taken = requests - old_requests - newly_failed;
-                (taken + newly_taken, failed + newly_failed)
-            },
-        )
-    }
-}
-
-/// Counters before something was done, and when that was.
-#[derive(Debug, Clone)]
-struct Before {
-    sent: Sent,
-    bridge: Option<Counters>,
-    at: Instant,
-}
-
-/// Begin or end of the alert.
-struct Leg {
-    notified: (&'static str, &'static str),
-    delivered: (&'static str, &'static str),
-    /// How long Alertmanager may take.
-    budget: Duration,
 }
 
 /// What was learned on the way.
@@ -118,7 +68,7 @@ impl Hub<'_> {
             &self.args.alertmanager,
             &labels,
             format!("{}/alerts", self.args.prometheus),
-            self.alertmanager_ahead,
+            self.alertmanager_ahead.unwrap_or_default(),
             SignedDuration::try_from(life).unwrap_or(SignedDuration::from_mins(10)),
         );
         let mut way = Way::default();
@@ -135,8 +85,10 @@ impl Hub<'_> {
                 "The bridge delivers the test alert, and no target refuses it",
             ),
             budget: begin,
+            kinds: &way.kinds,
+            is_end: false,
         };
-        let ended = self.leg(book, &leg, before, &way);
+        let ended = self.leg(book, &leg, before);
         self.note(Party::Notification, ended);
         let before = self.alert_resolved(book, &mut alert, &id);
         let leg = Leg {
@@ -149,8 +101,10 @@ impl Hub<'_> {
                 "The bridge delivers the end of the test alert, and no target refuses it",
             ),
             budget: end,
+            kinds: &way.kinds,
+            is_end: true,
         };
-        self.leg(book, &leg, before, &way);
+        self.leg(book, &leg, before);
     }
 
     /// How long the notification of begin and end may take, by the routes to these receivers; by all if none is known.
@@ -187,9 +141,7 @@ impl Hub<'_> {
             if before.is_none() {
                 before = Some(self.before(probe)?);
             }
-            if !alert.is_told() {
-                alert.fire(probe)?;
-            }
+            alert.fire(probe)?;
             let Some(found) = self.look_up(id, Some("alertmanager-alert.json"), probe)? else {
                 return Err(Finding::fail(
                     "Alertmanager took the alert and does not have it",
@@ -234,14 +186,14 @@ impl Hub<'_> {
         )
     }
 
-    fn alert_routed(&self, book: &mut Book<'_>, way: &mut Way) {
+    fn alert_routed(&mut self, book: &mut Book<'_>, way: &mut Way) {
         let title = "The test alert has a receiver, and that sends something somewhere";
         let check = self.check(
             ids::ALERT_ROUTED,
             title,
             &[Party::Alertmanager, Party::Alert],
         );
-        step(book, check, self.retry(), |probe| {
+        let ended = step(book, check, self.retry(), |probe| {
             probe.do_not_retry();
             let Some(config) = &self.routes else {
                 return Err(Finding::skip(
@@ -266,96 +218,10 @@ impl Hub<'_> {
                 way.kinds.join(", ")
             )))
         });
-    }
-
-    /// One of both: the notification, and its delivery.
-    fn leg(&self, book: &mut Book<'_>, leg: &Leg, before: Option<Before>, way: &Way) -> Ended {
-        let mut needs = vec![Party::Alertmanager, Party::Alert];
-        let is_end = leg.notified.0 == ids::END_NOTIFIED;
-        if is_end {
-            // Of what was never told, no end is told.
-            needs.push(Party::Notification);
+        // Where the configuration cannot be read, Alertmanager's word is enough to go on.
+        if ended == Ended::Fail {
+            self.note(Party::Receiver, ended);
         }
-        let before = before.unwrap_or_else(|| Before {
-            sent: Sent::default(),
-            bridge: None,
-            at: Instant::now(),
-        });
-        let check = self.check(leg.notified.0, leg.notified.1, &needs);
-        let left = leg.budget.saturating_sub(before.at.elapsed());
-        let ended = step(book, check, self.retry_for(left), |probe| {
-            let (sent, failed) = self.sent(probe)?.since(&before.sent, &way.kinds);
-            let kinds = way.kinds.join(", ");
-            if failed > 0.0 && (sent > 0.0 || failed >= FAILURES_MAX) {
-                probe.do_not_retry();
-                return Err(Finding::fail(
-                    format!("{kinds}: {failed} requests failed, {sent} were taken"),
-                    LOOK,
-                ));
-            }
-            if sent > 0.0 {
-                return Ok(Finding::pass(format!(
-                    "{kinds}: {sent} requests were taken, none failed, {:.1} s after it was {}",
-                    before.at.elapsed().as_secs_f64(),
-                    if is_end { "ended" } else { "fired" }
-                )));
-            }
-            Err(Finding::fail(
-                format!("{kinds}: no request within {:?}", leg.budget),
-                if is_end {
-                    "set send_resolved: true for the receiver, and look at group_interval of its route; --notify-within allows more"
-                } else {
-                    "look at group_wait of the route, and at mute or active time intervals; --notify-within allows more"
-                },
-            ))
-        });
-        self.delivered(book, leg, &before, ended, &needs);
-        ended
-    }
-
-    fn delivered(
-        &self,
-        book: &mut Book<'_>,
-        leg: &Leg,
-        before: &Before,
-        notified: Ended,
-        needs: &[Party],
-    ) {
-        let (id, title) = leg.delivered;
-        if self.bridges.is_empty() {
-            book.step(id, title, |_| {
-                Finding::skip(
-                    "no bridge is known, so that only Alertmanager's word is there",
-                    "name it with --alertbridge http://HOST:8060",
-                )
-            });
-            return;
-        }
-        let check = self.check(id, title, needs);
-        // What was seen above may have been another's: Watchdog is sent all the time.
-        let left = leg.budget.saturating_sub(before.at.elapsed()) + self.args.deliver_within;
-        let mut taken_at = None;
-        step(
-            book,
-            check,
-            self.retry_for(self.if_passed(notified, left)),
-            |probe| {
-                let next = "read the bridge's log, which names the target and its answer; AlertbridgeDeliveryFailing and AlertbridgeTargetRefuses of its runbooks say what to do";
-                let Some(first) = &before.bridge else {
-                    probe.do_not_retry();
-                    let text = "the bridge did not answer before, so that nothing can be compared";
-                    return Err(Finding::fail(text, next));
-                };
-                match self.counters(probe)?.since(first, &mut taken_at) {
-                    Delivery::Done(text) => Ok(Finding::pass(text)),
-                    Delivery::Waiting(text) => Err(Finding::fail(text, next)),
-                    Delivery::Refused(text) => {
-                        probe.do_not_retry();
-                        Err(Finding::fail(text, next))
-                    }
-                }
-            },
-        );
     }
 
     /// Also after an interrupt: it is what an interrupt waits for.
@@ -407,35 +273,6 @@ impl Hub<'_> {
             })
         });
         before
-    }
-
-    fn before(&self, probe: &mut Probe) -> Result<Before, Finding> {
-        let sent = self.sent(probe)?;
-        // A bridge that does not answer has failed its own check.
-        let bridge = self.counters(probe).ok();
-        Ok(Before {
-            sent,
-            bridge,
-            at: Instant::now(),
-        })
-    }
-
-    fn sent(&self, probe: &mut Probe) -> Result<Sent, Finding> {
-        let page = self.alertmanager_page(&[REQUESTS, REQUESTS_FAILED], probe)?;
-        let mut sent = Sent::default();
-        for sample in &page.samples {
-            let kind = sample.series.split("integration=\"").nth(1);
-            let Some(kind) = kind.and_then(|rest| rest.split('"').next()) else {
-                continue;
-            };
-            let (requests, failed) = sent.0.entry(kind.to_owned()).or_default();
-            match sample.name.as_str() {
-                REQUESTS => *requests += sample.value,
-                REQUESTS_FAILED => *failed += sample.value,
-                _ => {}
-            }
-        }
-        Ok(sent)
     }
 
     /// The test alert, as Alertmanager has it.

@@ -88,15 +88,14 @@ impl Hub<'_> {
     pub(super) fn clocks_agree(&self, book: &mut Book<'_>) {
         let title = "The clocks of Prometheus, Alertmanager and this host agree";
         let check = self.check(ids::CLOCKS_AGREE, title, &[]);
-        let mut clocks = Vec::new();
-        for (party, name, ahead) in [
-            (Party::Prometheus, "Prometheus", self.prometheus_ahead),
+        let clocks = [
+            (Party::Prometheus, "Prometheus", Some(self.prometheus_ahead)),
             (Party::Alertmanager, "Alertmanager", self.alertmanager_ahead),
-        ] {
-            if !self.missing.contains(&party) {
-                clocks.push((name, ahead));
-            }
-        }
+        ];
+        let clocks = clocks.into_iter();
+        let clocks: Vec<_> = clocks
+            .filter(|(party, ..)| !self.missing.contains(party))
+            .collect();
         step(book, check, self.retry(), |probe| {
             probe.do_not_retry();
             if clocks.is_empty() {
@@ -105,19 +104,21 @@ impl Hub<'_> {
                     "start them, then verify again",
                 ));
             }
-            let differ = |(_, ahead): &&(&str, f64)| ahead.abs() > CLOCKS_MAX_SECONDS;
-            let told: Vec<String> = clocks
-                .iter()
-                .map(|(name, ahead)| format!("{name} {ahead:+.1} s"))
-                .collect();
+            let told = clocks.iter().map(|(_, name, ahead)| match ahead {
+                Some(ahead) => format!("{name} {ahead:+.1} s"),
+                None => format!("{name} tells no time"),
+            });
+            let told: Vec<String> = told.collect();
             let told = told.join(", ");
-            match clocks.iter().find(differ) {
-                None => Ok(Finding::pass(format!("beside this host's: {told}"))),
-                Some(_) => Err(Finding::fail(
-                    format!("beside this host's: {told}; expected {CLOCKS_MAX_SECONDS} s or less"),
-                    "let all hosts keep their clocks by NTP (timedatectl)",
-                )),
+            let agrees =
+                |ahead: Option<f64>| ahead.is_some_and(|it| it.abs() <= CLOCKS_MAX_SECONDS);
+            if clocks.iter().all(|(.., ahead)| agrees(*ahead)) {
+                return Ok(Finding::pass(format!("beside this host's: {told}")));
             }
+            Err(Finding::fail(
+                format!("beside this host's: {told}; expected {CLOCKS_MAX_SECONDS} s or less"),
+                "let all hosts keep their clocks by NTP (timedatectl)",
+            ))
         });
     }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -155,10 +155,13 @@ impl Hub<'_> {
         let title = "Every rule is evaluated, and was lately";
         let check = self.check(ids::RULES_HEALTHY, title, &[Party::Prometheus]);
         let mut interval_max = Duration::ZERO;
-        // What has just been loaded has its first turn within an interval, which may be longer than the usual attempts.
-        let retry = self.patience(Duration::from_secs(70));
+        let clock = Instant::now();
+        // How long is known from the groups.
+        let retry = self.retry_for(Duration::MAX);
         step(book, check, retry, |probe| {
-            let groups = self.groups(None, probe)?;
+            let groups = self
+                .groups(None, probe)
+                .inspect_err(|_| probe.do_not_retry())?;
             let (mut broken, mut late) = (Vec::new(), Vec::new());
             let mut rules = 0;
             for group in &groups {
@@ -173,6 +176,10 @@ impl Hub<'_> {
                 if let Some(seconds) = self.overdue(group, interval) {
                     late.push(format!("{name} {seconds}"));
                 }
+            }
+            // What has just been loaded has its first turn within an interval.
+            if clock.elapsed() > interval_max * 2 + self.retry().whole() {
+                probe.do_not_retry();
             }
             if let Some(text) = told("rules fail", &broken) {
                 probe.do_not_retry();

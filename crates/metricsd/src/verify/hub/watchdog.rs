@@ -82,7 +82,7 @@ impl Hub<'_> {
             let Some((updated, alert)) = newest else {
                 return Err(Finding::fail(format!("Alertmanager has no {name}"), next));
             };
-            let age = age_seconds(updated, self.alertmanager_ahead);
+            let age = age_seconds(updated, self.alertmanager_ahead.unwrap_or_default());
             if age > age_max {
                 return Err(Finding::fail(
                     format!("{name} came {age:.0} s ago, expected within {age_max:.0} s"),
