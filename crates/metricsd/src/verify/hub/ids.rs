@@ -1,4 +1,4 @@
-//! The identifiers of all checks: what scripts look for, the same in every release. `docs/verification.md` has a row for each.
+//! The identifiers of all checks: what scripts look for, the same in every release. `docs/verification-hub.md` has a row for each.
 
 use crate::verify::verification::VERDICT;
 

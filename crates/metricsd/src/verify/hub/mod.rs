@@ -1,7 +1,7 @@
 //! `metricsd verify hub`: is everything up, is it arriving, and would somebody hear of it? Prometheus, its rules and targets, the series, and
 //! the alert path from end to end with an alert of its own.
 //!
-//! Invariant: each check has a fault that makes it fail, and `docs/verification.md` has a row for it; what was not looked at is said and is
+//! Invariant: each check has a fault that makes it fail, and `docs/verification-hub.md` has a row for it; what was not looked at is said and is
 //! no pass. Nothing is changed but for one alert, which is over when the verification is, whatever way it ends. Must not touch files but
 //! those of the expected rules.
 
