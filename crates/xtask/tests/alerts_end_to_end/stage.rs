@@ -190,7 +190,7 @@ fn read_line(line: &str) -> Option<(&'static str, &str)> {
         .map(|(status, _)| (status, name))
 }
 
-fn start_bridge(
+pub(crate) fn start_bridge(
     folder: &Path,
     pace: Pace,
     port: u16,
@@ -232,7 +232,7 @@ fn start_bridge(
     Ok(bridge)
 }
 
-fn start_alertmanager(folder: &Path, port: u16) -> Result<Running> {
+pub(crate) fn start_alertmanager(folder: &Path, port: u16) -> Result<Running> {
     let (program, mut arguments) = tools::alertmanager().context("no alertmanager")?;
     arguments.extend([
         format!(
@@ -251,7 +251,7 @@ fn start_alertmanager(folder: &Path, port: u16) -> Result<Running> {
     Ok(running)
 }
 
-fn start_prometheus(folder: &Path, pace: Pace, port: u16) -> Result<Running> {
+pub(crate) fn start_prometheus(folder: &Path, pace: Pace, port: u16) -> Result<Running> {
     let program = tools::prometheus_program("prometheus").context("no prometheus")?;
     let mut arguments = vec![
         format!("--config.file={}", folder.join("prometheus.yml").display()),

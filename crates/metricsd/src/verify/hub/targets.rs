@@ -53,8 +53,14 @@ impl Target {
 
     /// How it is called in a sentence.
     pub(super) fn name(&self) -> String {
-        let instance = self.labels.get("instance");
-        format!("{} at {}", self.job(), instance.unwrap_or(&self.url))
+        let instance = self.labels.get("instance").map_or("", String::as_str);
+        let job = self.job();
+        // A site may give it another name than its address.
+        if self.url.contains(instance) {
+            format!("{job} at {instance}")
+        } else {
+            format!("{job} at {instance} ({})", self.url)
+        }
     }
 
     /// What is wrong with it.
