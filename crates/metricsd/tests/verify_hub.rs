@@ -69,13 +69,14 @@ fn command(hub: &Hub, flags: &[&str]) -> Command {
         &prometheus,
         "--alertmanager",
         &alertmanager,
-        "--retries",
-        "1",
         "--retry-interval",
         "20ms",
         "--deliver-within",
         "200ms",
     ];
+    if !flags.contains(&"--retries") {
+        all.extend(["--retries", "1"]);
+    }
     if !flags.contains(&"--notify-within") {
         all.extend(["--notify-within", "300ms"]);
     }
@@ -632,6 +633,57 @@ fn what_the_bridge_does_not_get_deliver_or_is_refused_fails() {
     fails(&["end_delivered"], "log refused 1", |world| {
         world.bridge_refuses.1 = true
     });
+}
+
+#[test]
+fn answers_of_another_shape_are_failures_and_no_panic() {
+    for data in [
+        json!([]),
+        json!("x"),
+        json!(7),
+        json!({"groups": 1, "result": {}}),
+        Value::Null,
+    ] {
+        for body in [
+            json!({"status": "success", "data": data}),
+            json!([data]),
+            data,
+        ] {
+            let body = body.to_string();
+            let fake =
+                fake::Fake::start(move |_| (200, "application/json".to_owned(), body.clone()));
+            let mut hub = Hub::new();
+            hub.prometheus = fake;
+            let run = verify(&hub, &["--retries", "0"]);
+            assert_eq!(run.code, Some(1), "{}", run.text);
+            run.of_check("FAIL", "prometheus_ready");
+        }
+    }
+    // Prometheus by its version and time, and by nothing else; an Alertmanager by its version and configuration.
+    let of_prometheus = |target: &str| match target {
+        _ if target.contains("time") => json!({"result": [1, "1"]}),
+        _ if target.contains("buildinfo") => json!({"version": "2"}),
+        _ => json!([7]),
+    };
+    let mut hub = Hub::new();
+    hub.prometheus = fake::Fake::start(move |target| {
+        let body = json!({"status": "success", "data": of_prometheus(target)});
+        (200, "application/json".to_owned(), body.to_string())
+    });
+    hub.alertmanager = fake::Fake::start(|target| {
+        let status = json!({"versionInfo": {"version": "0"}, "config": {"original": ": ["}});
+        let body = if target.ends_with("status") {
+            status
+        } else {
+            json!({"a": [1]})
+        };
+        (200, "application/json".to_owned(), body.to_string())
+    });
+    let run = verify(&hub, &["--retries", "0"]);
+    run.of_check("PASS", "prometheus_ready");
+    run.of_check("PASS", "alertmanager_ready");
+    run.fails("rules_healthy", "no groups of rules");
+    run.fails("alert_active", "");
 }
 
 #[test]

@@ -178,7 +178,11 @@ impl Hub<'_> {
                 }
             }
             // What has just been loaded has its first turn within an interval.
-            if clock.elapsed() > interval_max * 2 + self.retry().whole() {
+            if clock.elapsed()
+                > interval_max
+                    .saturating_mul(2)
+                    .saturating_add(self.retry().whole())
+            {
                 probe.do_not_retry();
             }
             if let Some(text) = told("rules fail", &broken) {
@@ -207,8 +211,8 @@ impl Hub<'_> {
 
     fn groups(&self, file: Option<&str>, probe: &mut Probe) -> Result<Vec<Value>, Finding> {
         let mut data = self.prometheus("rules", &[], file, probe)?;
-        match data["groups"].take() {
-            Value::Array(groups) => Ok(groups),
+        match data.get_mut("groups").map(Value::take) {
+            Some(Value::Array(groups)) => Ok(groups),
             _ => Err(Finding::fail(
                 "no groups of rules in the answer",
                 "name Prometheus' own address with --prometheus",

@@ -153,7 +153,9 @@ impl Hub<'_> {
         // Two scrapes, and then some.
         let retry = self.patience(self.longest_interval().mul_f64(INTERVALS_MAX));
         step(book, check, retry, |probe| {
-            let now = self.readings(&names, probe)?;
+            let now = self
+                .readings(&names, probe)
+                .inspect_err(|_| probe.do_not_retry())?;
             let before = first.get_or_insert_with(|| now.clone());
             let mut stuck = Vec::new();
             for (series, value) in &now {
@@ -167,11 +169,12 @@ impl Hub<'_> {
                     }
                 }
             }
+            let gone = before.keys().filter(|series| !now.contains_key(*series));
+            stuck.extend(gone.map(|series| format!("{series} is gone")));
             for name in &names {
-                if !now
-                    .keys()
-                    .any(|series| series.starts_with(&format!("{name} of")))
-                {
+                let begin = format!("{name} of");
+                if !now.keys().any(|series| series.starts_with(&begin)) {
+                    probe.do_not_retry();
                     stuck.push(format!("{name} has no sample"));
                 }
             }
