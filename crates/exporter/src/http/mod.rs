@@ -1,6 +1,8 @@
 //! The HTTP surface every exporter needs: `/metrics`, `/-/healthy`, `/-/ready`, a landing page, and bounds on everything a
 //! client can hold.
 //!
+//! Pages go out in gzip or zstd to whoever accepts that (`docs/decisions/0016-compression.md`).
+//!
 //! Invariant: no client, however slow, silent or malformed, keeps another one from its answer for longer than the time its own
 //! answer takes. Must not touch: what the metrics mean; they come from a closure. Binds only the addresses it was given.
 
