@@ -78,7 +78,8 @@ fn main() -> std::io::Result<()> {
     let health = Health::new(clock.clone(), Duration::from_secs(1_000_000), "embedded");
     let predictor = Predictor::Embedded(Box::new(EmbeddedModel::shipped()));
     let pace = Pace::in_memory("a benchmark");
-    let desk = DryRun::new(&config, pace, None, None, clock.clone(), health.clone())
+    let parts = (clock.clone(), telemetry.clone(), health.clone());
+    let desk = DryRun::new(&config, pace, None, None, parts.0, parts.1, parts.2)
         .expect("the defaults make sense");
     let desk = Box::new(desk);
     let mut cycle = Cycle::new(&config, predictor, desk, clock.clone(), telemetry, health);

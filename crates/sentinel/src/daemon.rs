@@ -68,7 +68,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), StartError> {
         Target::Shards { .. } => None,
     };
     let desk: Box<dyn Desk> = match &config.live {
-        None => Box::new(trading::dry_run(config, &clock, stop, &health)?),
+        None => Box::new(trading::dry_run(config, &clock, stop, &telemetry, &health)?),
         Some(live) => {
             let mut trader =
                 trading::live(config, live, &clock, stop, &pulse, &telemetry, &health)?;

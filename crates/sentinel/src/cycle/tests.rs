@@ -95,7 +95,8 @@ impl World {
         let health = Health::new(clock.clone(), 3 * MINUTE, "hub");
         let config = Config::of("");
         let pace = Pace::in_memory("a test");
-        let desk = DryRun::new(&config, pace, None, None, clock.clone(), health.clone()).unwrap();
+        let parts = (clock.clone(), telemetry.clone(), health.clone());
+        let desk = DryRun::new(&config, pace, None, None, parts.0, parts.1, parts.2).unwrap();
         let cycle = Cycle::new(
             &config,
             Predictor::Hub,

@@ -17,11 +17,12 @@ use crate::gateway::guards::Guards;
 use crate::gateway::guards::refusal::Refusal;
 use crate::gateway::guards::situation::Situation;
 use crate::gateway::intent_log::IntentLog;
-use crate::gateway::intent_log::record::{Record, Side};
+use crate::gateway::intent_log::record::{HaltReason, Record, Side};
 use crate::gateway::intent_log::state::State;
 use crate::gateway::intent_log::storage::Disk;
 use crate::gateway::kill::KillSwitch;
 use crate::health::Health;
+use crate::telemetry::Telemetry;
 
 /// Where a dry run counts.
 #[derive(Debug)]
@@ -85,6 +86,7 @@ pub struct DryRun {
     audit: Option<Audit>,
     kill: Option<KillSwitch>,
     clock: Clock,
+    telemetry: Telemetry,
     health: Health,
 }
 
@@ -99,6 +101,7 @@ impl DryRun {
         audit: Option<Audit>,
         kill: Option<KillSwitch>,
         clock: Clock,
+        telemetry: Telemetry,
         health: Health,
     ) -> Result<DryRun, DeskError> {
         let mut settings = config.guards_settings();
@@ -111,6 +114,7 @@ impl DryRun {
             audit,
             kill,
             clock,
+            telemetry,
             health,
         };
         run.publish();
@@ -118,16 +122,22 @@ impl DryRun {
     }
 
     fn publish(&self) {
-        let state = match self.kill.as_ref().is_some_and(KillSwitch::is_on) {
-            true => TradingState::Halted,
-            false => TradingState::Active,
+        let killed = self.kill.as_ref().and_then(KillSwitch::look);
+        let state = match killed {
+            Some(_) => TradingState::Halted,
+            None => TradingState::Active,
         };
+        self.telemetry.record_state(state);
         let notes = match &self.pace {
             Pace::Log(_) => Vec::new(),
             Pace::Memory(_, why) => vec![format!("orders are counted in memory: {why}")],
         };
-        self.health
-            .set_trading(TradingReport::dry_run(state, notes));
+        let why = killed.map(|cause| format!("the kill switch is on: {}", cause.as_str()));
+        self.health.set_trading(TradingReport {
+            state_reason: killed.map(|_| HaltReason::KillSwitch.as_str()),
+            why: why.into_iter().collect(),
+            ..TradingReport::dry_run(state, notes)
+        });
     }
 
     /// What the guards say; also to the audit.

@@ -27,6 +27,7 @@ pub fn dry_run(
     config: &Config,
     clock: &Clock,
     stop: &Stop,
+    telemetry: &Telemetry,
     health: &Health,
 ) -> Result<DryRun, DeskError> {
     let opened = StateDirectory::create(&config.state.dir.value, RunMode::DryRun)
@@ -52,7 +53,8 @@ pub fn dry_run(
     // Where its directory cannot be there, nobody could have put it there; a live run takes that for a kill, and this one for no reason to stop.
     let has_place = matches!(pace, Pace::Log(_)) || kill_file.parent().is_some_and(Path::is_dir);
     let kill = has_place.then(|| KillSwitch::new(kill_file, stop.clone()));
-    DryRun::new(config, pace, audit, kill, clock.clone(), health.clone())
+    let (clock, telemetry, health) = (clock.clone(), telemetry.clone(), health.clone());
+    DryRun::new(config, pace, audit, kill, clock, telemetry, health)
 }
 
 /// The trader of a live run, which has not asked the gateway for anything yet.

@@ -9,6 +9,7 @@ use crate::gateway::guards::refusal::Reason;
 struct Run {
     clock: Clock,
     stop: Stop,
+    registry: Registry,
     health: Health,
     desk: DryRun,
 }
@@ -20,10 +21,14 @@ fn start(state: &Path, clock: &Clock) -> Run {
     );
     let stop = Stop::default();
     let health = Health::new(clock.clone(), Duration::from_secs(60), "hub");
-    let desk = super::super::dry_run(&Config::of(&text), clock, &stop, &health).unwrap();
+    let registry = Registry::in_memory();
+    let telemetry = Telemetry::new(&registry, clock.now());
+    let config = Config::of(&text);
+    let desk = super::super::dry_run(&config, clock, &stop, &telemetry, &health).unwrap();
     Run {
         clock: clock.clone(),
         stop,
+        registry,
         health,
         desk,
     }
@@ -105,7 +110,23 @@ fn the_kill_switch_stops_the_orders_of_a_dry_run_until_it_ends_and_halts_nothing
     run.stop.kill();
     assert_eq!(run.decide(), Reason::Halted);
     run.desk.beat();
-    assert_eq!(run.health.report().trading_state, "halted");
+    let report = run.health.report();
+    assert_eq!(report.trading_state, "halted");
+    assert_eq!(report.trading_state_reason, Some("kill_switch"));
+    assert_eq!(
+        report.status,
+        crate::health::Status::Degraded,
+        "no word of ok while nothing would be sent"
+    );
+    let page = run.registry.render();
+    assert!(
+        page.contains("sentinel_trading_state{state=\"halted\"} 1"),
+        "{page}"
+    );
+    assert!(
+        page.contains("sentinel_trading_state{state=\"active\"} 0"),
+        "{page}"
+    );
     drop(run);
     clock.advance(Duration::from_secs(3_600));
     assert_eq!(start(folder.path(), &clock).decide(), Reason::DryRun);
