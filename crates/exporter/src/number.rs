@@ -49,7 +49,7 @@ pub(crate) fn spell(v: f64, to: &mut [u8; SPELLING_LEN_MAX]) -> usize {
 /// Eight digits as bytes 0..=9, the first one lowest. Nothing here overflows, and checking that would cost as much again.
 #[inline(always)]
 fn eight_digits(value: u64) -> u64 {
-    let fours = (value % 10_000) << 32 | value / 10_000;
+    let fours = ((value % 10_000) << 32) | (value / 10_000);
     let hundreds = (fours.wrapping_mul(10_486) >> 20) & 0x7f_0000_007f;
     let twos = (fours.wrapping_sub(100 * hundreds) << 16).wrapping_add(hundreds);
     let tens = (twos.wrapping_mul(103) >> 10) & 0x000f_000f_000f_000f;
