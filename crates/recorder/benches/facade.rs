@@ -51,8 +51,14 @@ fn main() -> io::Result<()> {
 
     let mut cases: Vec<(&str, Box<dyn FnMut(usize)>)> = vec![
         ("client: held handle, inc", Box::new(move |_| own.inc())),
-        ("facade: held handle, increment", Box::new(move |_| held.increment(1))),
-        ("facade: counter!(name)", Box::new(|_| counter!("plain").increment(1))),
+        (
+            "facade: held handle, increment",
+            Box::new(move |_| held.increment(1)),
+        ),
+        (
+            "facade: counter!(name)",
+            Box::new(|_| counter!("plain").increment(1)),
+        ),
         (
             "facade: counter!(name, two literals)",
             Box::new(|_| counter!("literal", "method" => "GET", "path" => "/login").increment(1)),
@@ -64,9 +70,18 @@ fn main() -> io::Result<()> {
                 counter!("strings", "method" => method, "path" => path).increment(1);
             }),
         ),
-        ("facade: gauge!(name).set", Box::new(|n| gauge!("level").set(n as f64))),
-        ("client: held handle, observe", Box::new(move |_| own_histogram.observe(black_box(0.5)))),
-        ("facade: histogram!(name).record", Box::new(|_| histogram!("step").record(black_box(0.5)))),
+        (
+            "facade: gauge!(name).set",
+            Box::new(|n| gauge!("level").set(n as f64)),
+        ),
+        (
+            "client: held handle, observe",
+            Box::new(move |_| own_histogram.observe(black_box(0.5))),
+        ),
+        (
+            "facade: histogram!(name).record",
+            Box::new(|_| histogram!("step").record(black_box(0.5))),
+        ),
     ];
     let mut times: Vec<Vec<f64>> = cases.iter().map(|_| Vec::new()).collect();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;

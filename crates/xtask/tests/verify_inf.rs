@@ -259,7 +259,7 @@ fn a_model_server_that_breaks_is_found_by_the_predictions_and_told_by_a_truthful
 fn a_live_sentinel_passes_until_its_kill_switch_is_on_and_its_gateway_gone() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let feed = Feed::start(ANY, &folder.path().join("prices.json"))?;
+    let feed = Feed::start(ANY, &folder.path().join("prices.json"), 60)?;
     let (secret, kill) = (path("gateway.secret"), path("kill"));
     fs::OpenOptions::new()
         .write(true)
