@@ -1,4 +1,5 @@
-//! Every interleaving of the hot path with itself, with the move of a value out of memory into a shard, with the hand-over of a lane, and with the loss of the page
+//! Every interleaving of the hot path with itself, with the move of a value out of memory into a shard, with the hand-over of a lane, and
+//! with the loss of the page
 //! that it stores into, checked by loom on the types that are shipped. Run with
 //! `RUSTFLAGS="--cfg loom" cargo test -p metricsd-shard --release --test loom`; without that flag the file is empty.
 #![cfg(loom)]
