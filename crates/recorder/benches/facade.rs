@@ -25,6 +25,9 @@ const PATHS: [&str; 8] = [
     "/healthz",
 ];
 
+/// What is measured: its name, and a call of it.
+type Case = (&'static str, Box<dyn FnMut(usize)>);
+
 fn main() -> io::Result<()> {
     // Without `--bench` it is run as a test: once, to see that it works.
     let rounds = if std::env::args().any(|argument| argument == "--bench") {
@@ -49,7 +52,7 @@ fn main() -> io::Result<()> {
     let (methods, paths) = (black_box(METHODS), black_box(PATHS));
     let held = with_local_recorder(&recorder, || counter!("held"));
 
-    let mut cases: Vec<(&str, Box<dyn FnMut(usize)>)> = vec![
+    let mut cases: Vec<Case> = vec![
         ("client: held handle, inc", Box::new(move |_| own.inc())),
         (
             "facade: held handle, increment",
