@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 
 use metricsd_exporter::http::{PageMemory, ScrapeBody, ScrapeRequest, ScrapeResponse};
 use metricsd_exporter::{Family, NameFilter, write_text, write_text_filtered};
-use metricsd_shard::{Identity, Liveness};
+use metricsd_shard::{FileKind, Identity, Liveness};
 use thiserror::Error;
 
 use crate::archive::{AppendError, Disk};
 use crate::books::{Books, Reconciled};
 use crate::clock::{unix_now, unix_seconds};
 use crate::collect::{Collected, Collector, Place, Process, Shard, Superseded, Terms};
-use crate::liveness::{Answers, Claim, LivenessWatch, Outlook, is_live, look};
+use crate::liveness::{Answers, Claim, LivenessWatch, Looked, Outlook, is_live, look};
 use crate::merge::Standing;
 use crate::procfs_view::SystemFacts;
 use crate::retention::DeadGauges;
@@ -392,8 +392,11 @@ impl Work {
         let answers = self.liveness.answers();
         let mut ended_at = std::mem::take(&mut self.ended_at);
         let shards = self.collector.shards().iter();
+        // A process has a shard for each kind and mode that it uses; it is looked up once.
+        let mut looked_up: HashMap<u32, Looked> = HashMap::new();
+        let mut look = |pid: u32| *looked_up.entry(pid).or_insert_with(|| look(pid));
         let standings: Vec<Standing> = shards
-            .map(|shard| self.standing(shard, &answers, terms, &mut ended_at))
+            .map(|shard| self.standing(shard, &answers, terms, &mut ended_at, &mut look))
             .collect();
         self.ended_at = ended_at;
         let (books, is_discarding) = (self.books.clone(), Arc::clone(&self.is_discarding));
@@ -409,6 +412,7 @@ impl Work {
         answers: &Answers,
         terms: Terms,
         ended_at: &mut HashMap<Identity, f64>,
+        look: &mut impl FnMut(u32) -> Looked,
     ) -> Standing {
         let identity = shard.identity();
         match answers.get(&identity).map(|answer| answer.liveness) {
@@ -425,6 +429,10 @@ impl Work {
             }
             Some(Liveness::Busy) => {
                 ended_at.remove(&identity);
+                // Nothing that adds up asks whether its process lives, and procfs is slow.
+                if !matches!(shard.name().kind, FileKind::Gauge(_)) {
+                    return Standing::Live;
+                }
                 let process = self.collector.process_of(shard.name());
                 let claim = process.map(|process| Claim::new(process, process.pid_namespace));
                 match is_live(Liveness::Busy, claim.as_ref(), &self.outlook, look) {

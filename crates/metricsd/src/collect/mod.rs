@@ -381,7 +381,10 @@ impl Collector {
         let mut read = Read::default();
         let directory = &self.directory;
         let times_tell = file_system_supports_leases(directory.as_fd()).is_ok_and(faults_set_times);
-        let answer = |shard: &Shard| answers.get(&shard.identity).copied().filter(|_| times_tell);
+        let answer = |shard: &Shard| match times_tell {
+            true => answers.get(&shard.identity).copied(),
+            false => None,
+        };
         let visited = read_values(
             self.index.shards_mut(),
             &mut self.buffers,

@@ -56,7 +56,9 @@ impl Collector {
                 .get(position)
                 .copied()
                 .unwrap_or(Standing::Unknown);
-            self.is_plan_stale |= shard.standing != now;
+            // What adds up does so whether its process lives or not.
+            self.is_plan_stale |=
+                shard.standing != now && matches!(shard.name.kind, FileKind::Gauge(_));
             shard.standing = now;
         }
         // What is hidden after a time is hidden within a second of it.
