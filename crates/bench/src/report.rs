@@ -1,14 +1,20 @@
 //! The report: what was measured, medians with their range, and ratios.
+//!
+//! Invariant: a figure stands in the report and among the [figures](Report::figure) that targets are computed of, or in neither.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 /// Lines of Markdown, printed as they come and written at the end.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Report {
     text: String,
+    figures: BTreeMap<String, f64>,
+    /// File name and content of each picture.
+    pictures: Vec<(String, String)>,
 }
 
 /// Seconds of repeated runs of one thing.
@@ -48,24 +54,6 @@ impl Timings {
 }
 
 impl Report {
-    /// An empty report that names the machine's class.
-    pub(crate) fn new() -> Report {
-        let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = cpu
-            .lines()
-            .find_map(|line| line.strip_prefix("model name"))
-            .unwrap_or("unknown")
-            .trim_start_matches([' ', '\t', ':']);
-        let mut report = Report {
-            text: String::new(),
-        };
-        report.line("# Measurements");
-        report.line(&format!("{model}, {cores} cores, Linux {}. Medians (least to greatest) of one interleaved run; read the ratios.", kernel.trim()));
-        report
-    }
-
     /// Adds a line, and shows it.
     pub(crate) fn line(&mut self, line: &str) {
         println!("{line}");
@@ -73,15 +61,62 @@ impl Report {
         self.text.push('\n');
     }
 
-    /// Writes the report.
+    /// Notes a figure under a name, for the targets.
+    pub(crate) fn figure(&mut self, name: &str, value: f64) {
+        self.figures.insert(name.to_owned(), value);
+    }
+
+    /// A figure that was noted in this run.
+    pub(crate) fn noted(&self, name: &str) -> Option<f64> {
+        self.figures.get(name).copied()
+    }
+
+    /// All figures whose name begins like that, with the rest of it.
+    pub(crate) fn noted_below<'a>(
+        &'a self,
+        beginning: &'a str,
+    ) -> impl Iterator<Item = (&'a str, f64)> {
+        self.figures
+            .iter()
+            .filter_map(move |(name, &value)| Some((name.strip_prefix(beginning)?, value)))
+    }
+
+    /// Adds a picture and the line that shows it.
+    pub(crate) fn picture(&mut self, file_name: &str, description: &str, svg: String) {
+        self.line(&format!("\n![{description}](pictures/{file_name})"));
+        self.pictures.push((file_name.to_owned(), svg));
+    }
+
+    /// The text so far.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Writes the text as `name` into a folder, the pictures below it, and the figures beside it.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let folder = path.parent().context("a report needs a folder")?;
-        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-        fs::write(path, &self.text).with_context(|| format!("writing {}", path.display()))?;
+    /// When a file cannot be written.
+    pub(crate) fn write(&self, folder: &Path, name: &str) -> Result<()> {
+        let pictures = folder.join("pictures");
+        fs::create_dir_all(&pictures)
+            .with_context(|| format!("creating {}", pictures.display()))?;
+        let write = |path: &Path, text: &str| {
+            fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+        };
+        for (file_name, svg) in &self.pictures {
+            write(&pictures.join(file_name), svg)?;
+        }
+        let path = folder.join(name);
+        write(&path, &self.text)?;
         println!("\nwritten to {}", path.display());
         Ok(())
+    }
+
+    /// The figures, one a line: name, tabulator, value.
+    pub(crate) fn figures_as_text(&self) -> String {
+        let lines = self.figures.iter();
+        lines
+            .map(|(name, value)| format!("{name}\t{value}\n"))
+            .collect()
     }
 }

@@ -11,6 +11,17 @@ use xtask::child::{Running, free_port};
 use xtask::scrape::get;
 use xtask::workspace;
 
+/// A directory for shards in memory where the machine has that, as shards are meant to lie; removed when it is dropped.
+pub(crate) fn scratch() -> Result<tempfile::TempDir> {
+    let shared_memory = Path::new("/dev/shm");
+    if shared_memory.is_dir()
+        && let Ok(directory) = tempfile::tempdir_in(shared_memory)
+    {
+        return Ok(directory);
+    }
+    tempfile::tempdir().context("making a folder")
+}
+
 /// The bytes of a counter shard with so many series of a family; each counts 1. With an owner they are its own.
 pub(crate) fn counter_bytes(series: u32, owner: Option<u32>) -> Vec<u8> {
     let mut body = Vec::new();

@@ -1,18 +1,23 @@
-//! `cargo xtask bench`: builds the benchmark driver, which stays out of the default build, and runs it.
+//! `cargo xtask bench`: builds the benchmark driver with the crates that it measures us against, which stay out of the default build, and
+//! runs it.
 
 use anyhow::{Result, bail};
 
 use crate::{tools, workspace};
 
-/// Runs the benchmarks; the report goes to the terminal and to `target/bench/report.md`. With `METRICSD_TEST_LONG` set, processes are
-/// born and die for ten minutes instead of twenty seconds.
+/// Runs the benchmarks; `words` are parts by name and flags of the driver. The report goes to the terminal and to `target/bench/report.md`,
+/// with `--write-docs` to `docs/performance.md` as well. With `METRICSD_TEST_LONG` set, processes are born and die for ten minutes
+/// instead of twenty seconds.
 ///
 /// # Errors
-/// When Python's `prometheus_client` cannot be had (nothing to compare with) or a part does not run.
-pub fn run() -> Result<()> {
+/// When Python's `prometheus_client` cannot be had (nothing to compare with), a word is not understood, or a part does not run.
+pub fn run(words: &[&str]) -> Result<()> {
     tools::require_cpp()?;
     for sentence in tools::install() {
         println!("{sentence}");
+    }
+    if let Err(error) = tools::install_valgrind() {
+        println!("valgrind is missing, no instructions are counted: {error:#}");
     }
     let Some(python) = tools::python() else {
         bail!("the benchmark compares with Python's prometheus_client, which is missing")
@@ -23,12 +28,17 @@ pub fn run() -> Result<()> {
         "--package",
         "metricsd",
         "--package",
+        "xtask",
+        "--package",
         "bench",
+        "--features",
+        "bench/peers",
     ]))?;
     let mut command = std::process::Command::new(workspace::program("bench")?);
     command
         .arg("--python")
         .arg(python)
+        .args(words)
         .current_dir(workspace::root());
     if std::env::var_os("METRICSD_TEST_LONG").is_some() {
         command.arg("--long");

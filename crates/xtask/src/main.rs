@@ -22,7 +22,9 @@ usage: cargo xtask <command>
                     newest one in .ops_local/prices.json for the paper gateway, until Ctrl-C
   test  [--long]    install what the tests need, then format, lints, unit, doc, differential, end-to-end and model tests;
                     --long runs the storms at full length
-  bench             measure the scrape side by side with Python's prometheus_client, and the session loop; writes target/bench/report.md
+  bench [--short] [--write-docs] [PART...]
+                    measure side by side with other Rust crates and Python's prometheus_client, in about 25 minutes; writes
+                    target/bench/report.md, --write-docs also docs/performance.md; parts by name measure less, --short less exactly
   soak  [--hours N] [--seed N] [--short] [--write-golden]
                     run 24 simulated hours of live trading in minutes against the Python peer, with every remote failing by schedule and the
                     sentinel killed between any two steps of an order, and prove from the gateway's book that each order happened once";
@@ -56,7 +58,7 @@ fn main() -> ExitCode {
         ["feed"] => xtask::feed::run(),
         ["test"] => xtask::test::run(xtask::test::Length::Short),
         ["test", "--long"] => xtask::test::run(xtask::test::Length::Long),
-        ["bench"] => xtask::bench::run(),
+        ["bench", rest @ ..] => xtask::bench::run(rest),
         ["soak", rest @ ..] => match xtask::soak::run(rest) {
             // Its own checks and its own words for bad flags.
             Ok(status) => return ExitCode::from(status.code().map_or(1, |code| code as u8)),

@@ -50,6 +50,42 @@ pub fn training_python() -> Option<PathBuf> {
     quiet(Command::new(&path).args(["-c", "import numpy, pandas, sklearn"])).then_some(path)
 }
 
+/// valgrind, which counts instructions for the benchmark: the one on the path, else the one that [`install_valgrind`] unpacked. The second
+/// one looks for its tools below `/usr` unless it is told where they are.
+pub fn valgrind() -> Option<Command> {
+    let folder = tool_dir().join("valgrind/usr");
+    let mut unpacked = Command::new(folder.join("bin/valgrind.bin"));
+    unpacked.env("VALGRIND_LIB", folder.join("libexec/valgrind"));
+    [Command::new("valgrind"), unpacked]
+        .into_iter()
+        .find_map(|mut command| {
+            let works = quiet(command.arg("--tool=callgrind").arg("--version"));
+            // The same again without the question.
+            let mut again = Command::new(command.get_program());
+            again.envs(
+                command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            );
+            works.then_some(again)
+        })
+}
+
+/// Unpacks Debian's valgrind where none is there.
+///
+/// # Errors
+/// When it cannot be downloaded, or does not start.
+pub fn install_valgrind() -> Result<()> {
+    if valgrind().is_some() {
+        return Ok(());
+    }
+    unpack("valgrind", &tool_dir().join("valgrind"))?;
+    match valgrind() {
+        Some(_) => Ok(()),
+        None => bail!("the unpacked valgrind does not start"),
+    }
+}
+
 /// A program of the packages of Prometheus, Alertmanager and node_exporter: unpacked by `cargo xtask test`, else on the path.
 pub fn prometheus_program(name: &str) -> Option<PathBuf> {
     let unpacked = tool_dir().join("prometheus/usr/bin").join(name);
@@ -366,7 +402,7 @@ pub(crate) fn install_node_exporter() -> Result<()> {
 fn install_package(package: &str, programs: &[&str]) -> Result<()> {
     let is_missing = |program: &&&str| prometheus_program(program).is_none();
     if programs.iter().any(|program| is_missing(&program)) {
-        unpack(package)?;
+        unpack(package, &tool_dir().join("prometheus"))?;
     }
     if let Some(program) = programs.iter().find(is_missing) {
         bail!("the unpacked {program} does not start");
@@ -374,14 +410,13 @@ fn install_package(package: &str, programs: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn unpack(package: &str) -> Result<()> {
-    let folder = tool_dir().join("prometheus");
-    std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+fn unpack(package: &str, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     let download = || {
         quiet(
             Command::new("apt-get")
                 .args(["download", package])
-                .current_dir(&folder),
+                .current_dir(folder),
         )
     };
     if !download() {
@@ -391,7 +426,7 @@ fn unpack(package: &str) -> Result<()> {
         }
     }
     let entries =
-        std::fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))?;
+        std::fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))?;
     // A file of the package is called PACKAGE_VERSION_ARCHITECTURE.deb.
     let beginning = format!("{package}_");
     let archive = entries
@@ -402,7 +437,7 @@ fn unpack(package: &str) -> Result<()> {
         Command::new("dpkg-deb")
             .arg("-x")
             .arg(archive.path())
-            .arg(&folder),
+            .arg(folder),
     )
 }
 

@@ -1,0 +1,137 @@
+//! What one call costs: limits of the machine, our handles, other crates, Python; one thread and two.
+//!
+//! Invariant: a group's cases do the same work on the same values in the same interleaved run. A limit does the least that the work
+//! needs, with no registry, no label and no second writer.
+
+pub(crate) mod child;
+mod labels;
+mod limits;
+mod ours;
+#[cfg(feature = "peers")]
+mod peers;
+mod python;
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::report::Report;
+use crate::rounds::{self, Case, Effort, Outcome, Spread};
+
+/// The groups, in the order of the report.
+pub(crate) const GROUPS: [&str; 7] = [INC, ADD, SET, OBSERVE_11, OBSERVE_20, ENUMS, STRINGS];
+pub(crate) const INC: &str = "counter inc";
+pub(crate) const ADD: &str = "counter add of a fraction";
+pub(crate) const SET: &str = "gauge set";
+pub(crate) const OBSERVE_11: &str = "histogram observe, 11 buckets";
+pub(crate) const OBSERVE_20: &str = "histogram observe, 20 buckets";
+pub(crate) const ENUMS: &str = "two enum labels + inc";
+pub(crate) const STRINGS: &str = "two string labels + inc";
+
+/// The names that targets look up.
+pub(crate) const LIMIT: &str = "limit: single-writer cell";
+pub(crate) const LIMIT_IN_TURN: &str = "limit: 64 single-writer cells in turn";
+pub(crate) const OURS: &str = "metricsd-client";
+pub(crate) const OURS_IN_TURN: &str = "metricsd-client, 64 series in turn";
+pub(crate) const OURS_IN_MEMORY: &str = "metricsd-client, Mode A";
+
+/// What is added where a fraction is.
+pub(crate) const FRACTION: f64 = 0.25;
+
+/// Upper bounds of the smaller histogram: the usual ones of latencies.
+pub(crate) const BOUNDS_11: [f64; 11] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// Upper bounds of the larger one: powers of two from half a millisecond on.
+pub(crate) fn bounds_20() -> [f64; 20] {
+    std::array::from_fn(|power| 0.0005 * 2_f64.powi(power as i32))
+}
+
+/// Our own cases and the limits. `directory` gets the shards of this process.
+pub(crate) fn own_cases(directory: &Path) -> Vec<Case> {
+    let mut cases = limits::cases();
+    cases.extend(ours::cases(directory));
+    cases
+}
+
+/// All cases, those of other crates included where they are compiled in.
+pub(crate) fn all_cases(directory: &Path) -> Vec<Case> {
+    #[allow(unused_mut, reason = "without the other crates nothing is added")]
+    let mut cases = own_cases(directory);
+    #[cfg(feature = "peers")]
+    cases.extend(peers::cases());
+    cases
+}
+
+/// Measures everything and adds a table for each group.
+///
+/// # Errors
+/// When no directory can be made or Python does not run.
+pub(crate) fn measure(python: &Path, effort: Effort, report: &mut Report) -> Result<()> {
+    report.line("\n## Hot path\n");
+    report.line(&format!(
+        "Nanoseconds a call as each thread sees it: medians of {} rounds with one thread and {} with two, every case once a round (in \
+         brackets the least and the greatest). Two threads run on a processor each, fully overlapped: on the same series, or each on one of \
+         its own. Values and labels come from random sequences of 65,536. `x limit` is the ratio to the group's first row with one thread.",
+        effort.rounds_alone, effort.rounds_together
+    ));
+    if rounds::processors().len() < 2 {
+        report.line("\nThere is one processor: nothing was measured with two threads.");
+    }
+    let directory = crate::shards::scratch()?;
+    let outcomes = rounds::run(&all_cases(directory.path()), effort);
+    let of_python = python::measure(python, effort)?;
+    for group in GROUPS {
+        table(group, &outcomes, &of_python, report);
+    }
+    Ok(())
+}
+
+fn table(
+    group: &str,
+    outcomes: &[Outcome],
+    of_python: &[(&'static str, Spread)],
+    report: &mut Report,
+) {
+    report.line(&format!("\n### {group}\n"));
+    report.line("| | one thread | x limit | two threads, same series | two threads, own series |");
+    report.line("|---|---|---|---|---|");
+    let mut limit = None;
+    for outcome in outcomes.iter().filter(|outcome| outcome.group == group) {
+        let limit = *limit.get_or_insert(outcome.alone.median);
+        let shown = |spread: Option<Spread>| spread.map_or_else(|| "-".to_owned(), in_nanoseconds);
+        report.line(&format!(
+            "| {} | {} | {:.2} | {} | {} |",
+            outcome.name,
+            in_nanoseconds(outcome.alone),
+            outcome.alone.median / limit,
+            shown(outcome.same),
+            shown(outcome.own)
+        ));
+        let key = |column: &str| format!("hot/{group}/{}/{column}", outcome.name);
+        report.figure(&key("alone"), outcome.alone.median);
+        if let Some(same) = outcome.same {
+            report.figure(&key("same"), same.median);
+        }
+        if let Some(own) = outcome.own {
+            report.figure(&key("own"), own.median);
+        }
+    }
+    for (_, spread) in of_python.iter().filter(|(of, _)| *of == group) {
+        report.line(&format!(
+            "| Python's prometheus_client, multiprocess mode | {} | {:.0} | - | - |",
+            in_nanoseconds(*spread),
+            spread.median / limit.unwrap_or(f64::NAN)
+        ));
+        report.figure(&format!("hot/{group}/Python/alone"), spread.median);
+    }
+}
+
+/// `median (least to greatest)`.
+fn in_nanoseconds(spread: Spread) -> String {
+    format!(
+        "{:.2} ({:.2} to {:.2})",
+        spread.median, spread.least, spread.greatest
+    )
+}

@@ -1,0 +1,22 @@
+//! The benchmark driver behind `cargo xtask bench`: every comparison runs its sides in turn, in one run, on the same values and files.
+//!
+//! Nothing is asserted here: the report gives medians, their range and their ratios, and says of each target whether it is met.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod churn;
+mod command_line;
+mod dead;
+mod hot;
+mod machine;
+mod python;
+mod report;
+mod restart;
+mod rounds;
+mod scrape;
+mod sentinel;
+mod sequence;
+mod session;
+mod shards;
+
+pub use command_line::run;
