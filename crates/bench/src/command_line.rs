@@ -6,30 +6,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use xtask::bench::PARTS;
 use xtask::workspace;
 
 use crate::report::Report;
 use crate::rounds::Effort;
-use crate::{churn, dead, hot, machine, restart, scrape, sentinel, session};
+use crate::{churn, dead, hot, machine, render, restart, scrape, sentinel, session};
 
 /// How long processes are born and die: in a short run, in a usual one, and with `--long`.
 const CHURN: [Duration; 3] = [
     Duration::from_secs(5),
     Duration::from_secs(20),
     Duration::from_secs(600),
-];
-
-/// What can be asked for by name, in the order of the report.
-const PARTS: [&str; 9] = [
-    "hot",
-    "starts",
-    "instructions",
-    "scrape",
-    "dead",
-    "restart",
-    "churn",
-    "session",
-    "sentinel",
 ];
 
 /// What the command line asks for.
@@ -88,6 +76,7 @@ fn measure(part: &str, options: &Options, report: &mut Report) -> Result<()> {
         "hot" => hot::measure(&options.python, effort, report),
         "starts" => hot::child::measure_starts(if options.is_short { 3 } else { 20 }, report),
         "instructions" => hot::child::measure_instructions(report),
+        "render" => render::measure(options.is_short, report),
         "scrape" => scrape::measure(&options.python, report),
         "dead" => dead::measure(&options.python, report),
         "restart" => restart::measure(report),

@@ -10,6 +10,7 @@ mod dead;
 mod hot;
 mod machine;
 mod python;
+mod render;
 mod report;
 mod restart;
 mod rounds;

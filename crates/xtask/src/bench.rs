@@ -5,6 +5,27 @@ use anyhow::{Result, bail};
 
 use crate::{tools, workspace};
 
+/// What can be measured by name, in the order of the report.
+pub const PARTS: [&str; 10] = [
+    "hot",
+    "starts",
+    "instructions",
+    "render",
+    "scrape",
+    "dead",
+    "restart",
+    "churn",
+    "session",
+    "sentinel",
+];
+
+/// Whether the benchmark understands all of these words, so that a mistyped one is told before anything is built.
+pub fn understands(words: &[&str]) -> bool {
+    words
+        .iter()
+        .all(|word| PARTS.contains(word) || ["--short", "--write-docs"].contains(word))
+}
+
 /// Runs the benchmarks; `words` are parts by name and flags of the driver. The report goes to the terminal and to `target/bench/report.md`,
 /// with `--write-docs` to `docs/performance.md` as well. With `METRICSD_TEST_LONG` set, processes are born and die for ten minutes
 /// instead of twenty seconds.

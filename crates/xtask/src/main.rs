@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         ["feed"] => xtask::feed::run(),
         ["test"] => xtask::test::run(xtask::test::Length::Short),
         ["test", "--long"] => xtask::test::run(xtask::test::Length::Long),
-        ["bench", rest @ ..] => xtask::bench::run(rest),
+        ["bench", rest @ ..] if xtask::bench::understands(rest) => xtask::bench::run(rest),
         ["soak", rest @ ..] => match xtask::soak::run(rest) {
             // Its own checks and its own words for bad flags.
             Ok(status) => return ExitCode::from(status.code().map_or(1, |code| code as u8)),
