@@ -11,7 +11,7 @@ use xtask::workspace;
 
 use crate::report::Report;
 use crate::rounds::Effort;
-use crate::{churn, dead, hot, machine, render, restart, scrape, sentinel, session};
+use crate::{churn, collect, dead, hot, machine, render, restart, scrape, sentinel, session};
 
 /// How long processes are born and die: in a short run, in a usual one, and with `--long`.
 const CHURN: [Duration; 3] = [
@@ -77,6 +77,7 @@ fn measure(part: &str, options: &Options, report: &mut Report) -> Result<()> {
         "starts" => hot::child::measure_starts(if options.is_short { 3 } else { 20 }, report),
         "instructions" => hot::child::measure_instructions(report),
         "render" => render::measure(options.is_short, report),
+        "collect" => collect::measure(&options.python, options.is_short, report),
         "scrape" => scrape::measure(&options.python, report),
         "dead" => dead::measure(&options.python, report),
         "restart" => restart::measure(report),

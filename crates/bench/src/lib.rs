@@ -5,9 +5,11 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod churn;
+mod collect;
 mod command_line;
 mod dead;
 mod hot;
+mod live;
 mod machine;
 mod python;
 mod render;

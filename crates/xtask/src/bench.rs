@@ -6,11 +6,12 @@ use anyhow::{Result, bail};
 use crate::{tools, workspace};
 
 /// What can be measured by name, in the order of the report.
-pub const PARTS: [&str; 10] = [
+pub const PARTS: [&str; 11] = [
     "hot",
     "starts",
     "instructions",
     "render",
+    "collect",
     "scrape",
     "dead",
     "restart",
