@@ -2,7 +2,7 @@
 //!
 //! Invariant: `docs/performance.md` is written by a run of all parts only, so that no two of its figures are of different runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,7 +11,10 @@ use xtask::workspace;
 
 use crate::report::Report;
 use crate::rounds::Effort;
-use crate::{churn, collect, dead, hot, machine, render, restart, scrape, sentinel, session};
+use crate::{
+    churn, collect, dead, growth, hot, machine, memory, pace, render, restart, scrape, sentinel,
+    session, session_cost, shards, targets,
+};
 
 /// How long processes are born and die: in a short run, in a usual one, and with `--long`.
 const CHURN: [Duration; 3] = [
@@ -48,14 +51,24 @@ pub fn run(words: &[String]) -> Result<()> {
         _ => {}
     }
     let options = Options::parse(&words)?;
+    // What this process itself records, as any program does.
+    let directory = shards::scratch()?;
     let mut report = Report::default();
     report.line("# Performance\n");
+    report.line(
+        "Every comparison runs its sides in turn, in one run, on the same values and files; medians, in brackets the least and the greatest. \
+         Nothing is chosen among several runs.\n",
+    );
     machine::describe(&options.python, &mut report);
+    let head = report.mark();
     for part in PARTS {
         if options.wants(part) {
-            measure(part, &options, &mut report).with_context(|| format!("measuring '{part}'"))?;
+            measure(part, &options, directory.path(), &mut report)
+                .with_context(|| format!("measuring '{part}'"))?;
         }
     }
+    report.insert(head, &targets::table(&report));
+    report.line(include_str!("../notes.md").trim_end());
     let folder = workspace::root().join("target/bench");
     report.write(&folder, "report.md")?;
     std::fs::write(folder.join("figures.tsv"), report.figures_as_text())
@@ -66,26 +79,35 @@ pub fn run(words: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn measure(part: &str, options: &Options, report: &mut Report) -> Result<()> {
+fn measure(part: &str, options: &Options, directory: &Path, report: &mut Report) -> Result<()> {
     let effort = if options.is_short {
         Effort::SHORT
     } else {
         Effort::FULL
     };
     match part {
-        "hot" => hot::measure(&options.python, effort, report),
+        "hot" => hot::measure(&options.python, directory, effort, report),
         "starts" => hot::child::measure_starts(if options.is_short { 3 } else { 20 }, report),
         "instructions" => hot::child::measure_instructions(report),
+        "memory" => memory::measure(report),
         "render" => render::measure(options.is_short, report),
         "collect" => collect::measure(&options.python, options.is_short, report),
         "scrape" => scrape::measure(&options.python, report),
-        "dead" => dead::measure(&options.python, report),
+        "dead" => dead::measure(&options.python, options.is_short, report),
         "restart" => restart::measure(report),
         "churn" => churn::measure(
             CHURN[usize::from(!options.is_short) + usize::from(options.is_long)],
             report,
         ),
-        "session" => session::measure(report),
+        "growth" => growth::measure(&options.python, directory, options.is_short, report),
+        "pace" => {
+            pace::measure(directory, options.is_short, report);
+            Ok(())
+        }
+        "session" => {
+            session_cost::measure(hot::registry(directory), options.is_short, report)?;
+            session::measure(report)
+        }
         "sentinel" => sentinel::measure(report),
         other => bail!("there is no part '{other}'"),
     }

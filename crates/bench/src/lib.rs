@@ -7,10 +7,14 @@
 mod churn;
 mod collect;
 mod command_line;
+mod curves;
 mod dead;
+mod growth;
 mod hot;
 mod live;
 mod machine;
+mod memory;
+mod pace;
 mod python;
 mod render;
 mod report;
@@ -20,6 +24,9 @@ mod scrape;
 mod sentinel;
 mod sequence;
 mod session;
+mod session_cost;
 mod shards;
+mod targets;
 
 pub use command_line::run;
+pub use memory::child::{Heap, count_allocations};

@@ -192,11 +192,9 @@ impl Strided {
             // The last value has less than a stride behind it.
             let values = map[self.first..].chunks(self.stride).take(self.count);
             let mut sums = [0.0; 8];
-            let mut turn = 0;
-            for value in values {
+            for (turn, value) in values.enumerate() {
                 let bytes = value.first_chunk::<8>().copied().unwrap_or_default();
                 sums[turn & 7] += f64::from_le_bytes(bytes);
-                turn += 1;
             }
             total += sums.iter().sum::<f64>();
         }
@@ -225,4 +223,29 @@ fn allow_files(wanted: u64) -> Result<()> {
         setrlimit(Resource::Nofile, limit).context("raising the limit of open files")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_loads_every_value_of_every_live_shard_once() {
+        let shape = Shape {
+            shards: 3,
+            series: 20,
+            has_own_series: true,
+        };
+        let live = Live::new(shape).unwrap();
+        let strided = Strided::new(&live).unwrap();
+        let sum = |first: u32| -> f64 {
+            let values = (0..3)
+                .flat_map(|shard| (0..20).map(move |number| f64::from(first + number * 7 + shard)));
+            values.sum()
+        };
+        assert_eq!(strided.sum(), sum(0));
+        live.count(5).unwrap();
+        assert_eq!(strided.sum(), sum(5));
+        assert_eq!(live.first_total(5), 5.0);
+    }
 }

@@ -87,9 +87,15 @@ impl Report {
         self.pictures.push((file_name.to_owned(), svg));
     }
 
-    /// The text so far.
-    pub(crate) fn text(&self) -> &str {
-        &self.text
+    /// Where the next line will stand.
+    pub(crate) fn mark(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Puts text where a mark was taken, and shows it.
+    pub(crate) fn insert(&mut self, mark: usize, text: &str) {
+        println!("{text}");
+        self.text.insert_str(mark, text);
     }
 
     /// Writes the text as `name` into a folder, the pictures below it, and the figures beside it.

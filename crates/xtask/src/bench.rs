@@ -6,13 +6,16 @@ use anyhow::{Result, bail};
 use crate::{tools, workspace};
 
 /// What can be measured by name, in the order of the report.
-pub const PARTS: [&str; 11] = [
+pub const PARTS: [&str; 14] = [
     "hot",
     "starts",
     "instructions",
+    "pace",
+    "memory",
     "render",
     "collect",
     "scrape",
+    "growth",
     "dead",
     "restart",
     "churn",

@@ -1,7 +1,7 @@
 //! The same rows in processes of their own: many starts, and under a tool that counts instructions.
 //!
-//! Invariant: a start measures as the report does, with one thread; a count is the difference of two runs, so that nothing of what comes
-//! before and after the calls is in it.
+//! Invariant: a start measures as the report does, with one thread; instructions are counted inside [`counted`] alone, so that nothing of what
+//! comes before and after the calls is in it.
 
 use std::process::{Command, Stdio};
 
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use xtask::tools;
 
 use crate::report::Report;
-use crate::rounds::{self, Effort, Place, Spread};
+use crate::rounds::{self, Case, Effort, Place, Spread};
 
 use super::{GROUPS, LIMIT, LIMIT_IN_TURN, OURS, OURS_IN_TURN};
 
@@ -44,14 +44,16 @@ pub(crate) fn some_calls(group: &str, name: &str, calls: u64) -> Result<()> {
         .iter()
         .find(|case| case.group == group && case.name == name)
         .with_context(|| format!("there is no case '{group}', '{name}'"))?;
-    (case.body)(
-        Place {
-            thread: 0,
-            series: 0,
-        },
-        calls,
-    );
+    // The first touch of each series is not what is counted.
+    (case.body)(HERE, WARM_UP_CALLS);
+    counted(case, calls);
     Ok(())
+}
+
+/// What the counting tool looks into; it must stay a function of its own, under this name.
+#[inline(never)]
+fn counted(case: &Case, calls: u64) {
+    (case.body)(HERE, calls);
 }
 
 /// Starts the process so often and adds a table: the middle start and the worst.
@@ -129,9 +131,13 @@ fn start() -> Result<Vec<(String, String, f64)>> {
         .collect()
 }
 
-/// Calls of the shorter and of the longer run.
-const CALLS_FEW: u64 = 2_000;
-const CALLS_MANY: u64 = 22_000;
+const HERE: Place = Place {
+    thread: 0,
+    series: 0,
+};
+const WARM_UP_CALLS: u64 = 1_000;
+/// Calls of which the instructions are counted.
+const CALLS_COUNTED: u64 = 20_000;
 
 /// Adds a table of instructions a call, if valgrind can be had.
 ///
@@ -144,8 +150,8 @@ pub(crate) fn measure_instructions(report: &mut Report) -> Result<()> {
         return Ok(());
     }
     report.line(&format!(
-        "Counted by valgrind's callgrind, one thread: the difference of {CALLS_MANY} and {CALLS_FEW} calls, the loop around them included. A \
-         `lock` prefix and a miss of a cache cost time and no instruction; AVX-512 is not there under valgrind.\n"
+        "Counted by valgrind's callgrind over {CALLS_COUNTED} calls of one thread, the loop around them included. A `lock` prefix and a miss of \
+         a cache cost time and no instruction; AVX-512 is not there under valgrind.\n"
     ));
     let directory = crate::shards::scratch()?;
     let names: Vec<(&str, &str)> = super::all_cases(directory.path())
@@ -154,36 +160,38 @@ pub(crate) fn measure_instructions(report: &mut Report) -> Result<()> {
         .collect();
     report.line("| | instructions a call |");
     report.line("|---|---|");
-    for (group, name) in names {
-        // The two runs do not disturb each other: what is counted is not time.
+    for pair in names.chunks(2) {
+        // Two at a time: they do not disturb each other, since what is counted is not time.
         let counts: Vec<Result<u64>> = std::thread::scope(|scope| {
-            let runs =
-                [CALLS_FEW, CALLS_MANY].map(|calls| scope.spawn(move || count(group, name, calls)));
-            runs.map(|run| {
-                run.join()
-                    .unwrap_or_else(|_| Err(anyhow::anyhow!("a run panicked")))
-            })
-            .into()
+            let runs: Vec<_> = pair
+                .iter()
+                .map(|(group, name)| scope.spawn(|| count(group, name)))
+                .collect();
+            let ended = runs.into_iter().map(|run| run.join());
+            ended
+                .map(|run| run.unwrap_or_else(|_| Err(anyhow::anyhow!("a run panicked"))))
+                .collect()
         });
-        let mut counts = counts.into_iter();
-        let (few, many) = (
-            counts.next().context("two runs")??,
-            counts.next().context("two runs")??,
-        );
-        let each = many.saturating_sub(few) as f64 / (CALLS_MANY - CALLS_FEW) as f64;
-        report.line(&format!("| {group}: {name} | {each:.1} |"));
-        report.figure(&format!("instructions/{group}/{name}"), each);
+        for ((group, name), count) in pair.iter().zip(counts) {
+            let each = count? as f64 / CALLS_COUNTED as f64;
+            report.line(&format!("| {group}: {name} | {each:.1} |"));
+            report.figure(&format!("instructions/{group}/{name}"), each);
+        }
     }
     Ok(())
 }
 
-fn count(group: &str, name: &str, calls: u64) -> Result<u64> {
+fn count(group: &str, name: &str) -> Result<u64> {
     let own = std::env::current_exe().context("finding the running executable")?;
     let output = tools::valgrind()
         .context("valgrind is gone")?
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .args([
+            "--tool=callgrind",
+            "--callgrind-out-file=/dev/null",
+            "--toggle-collect=*child*counted*",
+        ])
         .arg(own)
-        .args([CALLS, group, name, &calls.to_string()])
+        .args([CALLS, group, name, &CALLS_COUNTED.to_string()])
         .stdin(Stdio::null())
         .output()
         .context("starting valgrind")?;

@@ -15,6 +15,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
+pub(crate) use ours::registry;
+
 use crate::report::Report;
 use crate::rounds::{self, Case, Effort, Outcome, Spread};
 
@@ -68,7 +70,12 @@ pub(crate) fn all_cases(directory: &Path) -> Vec<Case> {
 ///
 /// # Errors
 /// When no directory can be made or Python does not run.
-pub(crate) fn measure(python: &Path, effort: Effort, report: &mut Report) -> Result<()> {
+pub(crate) fn measure(
+    python: &Path,
+    directory: &Path,
+    effort: Effort,
+    report: &mut Report,
+) -> Result<()> {
     report.line("\n## Hot path\n");
     report.line(&format!(
         "Nanoseconds a call as each thread sees it: medians of {} rounds with one thread and {} with two, every case once a round (in \
@@ -79,8 +86,7 @@ pub(crate) fn measure(python: &Path, effort: Effort, report: &mut Report) -> Res
     if rounds::processors().len() < 2 {
         report.line("\nThere is one processor: nothing was measured with two threads.");
     }
-    let directory = crate::shards::scratch()?;
-    let outcomes = rounds::run(&all_cases(directory.path()), effort);
+    let outcomes = rounds::run(&all_cases(directory), effort);
     let of_python = python::measure(python, effort)?;
     for group in GROUPS {
         table(group, &outcomes, &of_python, report);
@@ -134,4 +140,71 @@ fn in_nanoseconds(spread: Spread) -> String {
         "{:.2} ({:.2} to {:.2})",
         spread.median, spread.least, spread.greatest
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const TINY: Effort = Effort {
+        rounds_alone: 2,
+        rounds_together: 2,
+        batch: Duration::from_micros(50),
+    };
+
+    #[test]
+    fn every_row_of_ours_has_a_limit_in_front_and_a_figure_from_a_run() {
+        let directory = crate::shards::scratch().unwrap();
+        let outcomes = rounds::run(&own_cases(directory.path()), TINY);
+        for group in GROUPS {
+            let names: Vec<&str> = outcomes
+                .iter()
+                .filter(|outcome| outcome.group == group)
+                .map(|outcome| outcome.name)
+                .collect();
+            assert_eq!(names.first(), Some(&LIMIT), "{group}");
+            assert!(
+                names.contains(&OURS) && names.contains(&OURS_IN_MEMORY),
+                "{group}: {names:?}"
+            );
+        }
+        let two = rounds::processors().len() > 1;
+        for outcome in &outcomes {
+            assert!(outcome.alone.median > 0.0, "{outcome:?}");
+            assert_eq!(outcome.same.is_some(), two, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn what_our_rows_measure_is_counted_in_the_shards_and_nothing_else() {
+        let directory = crate::shards::scratch().unwrap();
+        let cases = ours::cases(directory.path());
+        let registry = registry(directory.path());
+        let total = |family: &str| -> f64 {
+            let page = registry.render();
+            let lines = page.lines().filter(|line| line.starts_with(family));
+            lines
+                .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+                .sum()
+        };
+        for (group, family) in [
+            (INC, "bench_incremented_total"),
+            (OBSERVE_11, "bench_observed_11_seconds_count"),
+            (ENUMS, "bench_enums_total"),
+            (STRINGS, "bench_strings_total"),
+        ] {
+            let before = total(family);
+            let case = cases
+                .iter()
+                .find(|case| case.group == group && case.name == OURS)
+                .unwrap();
+            for series in [0, 1] {
+                (case.body)(rounds::Place { thread: 0, series }, 500);
+            }
+            // The other test of this process may count at the same time.
+            assert!(total(family) - before >= 1_000.0, "{group}");
+        }
+    }
 }

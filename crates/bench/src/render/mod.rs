@@ -21,7 +21,7 @@ const SIZES_SHORT: [(usize, usize); 2] = [(10_000, 9), (100_000, 5)];
 
 /// The names that targets look up.
 pub(crate) const OURS: &str = "metricsd";
-const MEMCPY: &str = "limit: copy of the same bytes";
+pub(crate) const MEMCPY: &str = "limit: copy of the same bytes";
 const PREFIXES: &str = "limit: copy of all but the numbers";
 
 /// The family that every side shows.
@@ -133,6 +133,10 @@ fn page(count: usize, rounds: usize, numbers: Numbers, report: &mut Report) -> R
     Ok(())
 }
 
+#[allow(
+    clippy::useless_conversion,
+    reason = "a family takes numbers, or numbers that can be absent"
+)]
 fn own_sides(values: &[f64]) -> Result<Vec<Side>> {
     let mut family = PreparedFamily::new(FAMILY.to_owned(), "Requests".to_owned(), Kind::Counter)?;
     for number in 0..values.len() {
@@ -141,7 +145,7 @@ fn own_sides(values: &[f64]) -> Result<Vec<Side>> {
     }
     let (mut page, mut prefixes) = (Vec::new(), Vec::new());
     let names = NameFilter::all();
-    family.write(values.iter().copied(), &names, &mut page);
+    family.write(values.iter().copied().map(Into::into), &names, &mut page);
     let last = page
         .split(|&byte| byte == b'\n')
         .rev()
@@ -171,7 +175,7 @@ fn own_sides(values: &[f64]) -> Result<Vec<Side>> {
             name: OURS,
             write: Box::new(move || {
                 page.clear();
-                family.write(values.iter().copied(), &names, &mut page);
+                family.write(values.iter().copied().map(Into::into), &names, &mut page);
                 page.len()
             }),
         },
@@ -195,4 +199,30 @@ fn own_sides(values: &[f64]) -> Result<Vec<Side>> {
             }),
         },
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_measured_for_both_kinds_of_numbers_and_the_limits_copy_as_much() {
+        let mut report = Report::default();
+        for numbers in Numbers::ALL {
+            page(50, 3, numbers, &mut report).unwrap();
+            let figure = |side: &str| report.noted(&format!("render/{}/50/{side}", numbers.name()));
+            assert!(
+                [OURS, MEMCPY, PREFIXES]
+                    .iter()
+                    .all(|side| figure(side).is_some_and(|ns| ns > 0.0))
+            );
+            let mut sides = own_sides(&numbers.of(50)).unwrap();
+            let lengths: Vec<usize> = sides.iter_mut().map(|side| (side.write)()).collect();
+            assert_eq!(lengths[0], lengths[1]);
+            assert!(
+                lengths[2] < lengths[0] && lengths[2] > lengths[0] / 2,
+                "{lengths:?}"
+            );
+        }
+    }
 }
