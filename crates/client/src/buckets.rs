@@ -13,15 +13,23 @@ const MANTISSA_REST_BITS: u32 = 48;
 /// The bounds of a histogram, with the way to the right one.
 #[derive(Debug)]
 pub(crate) struct Buckets {
-    /// Top bits of the second interval; the first one has all values below, the negative ones among them.
-    second: i16,
+    /// Top bits of the interval before the first one, which has all values below the second, the negative ones among them.
+    before_first: i32,
     /// Bounds to compare with, in the interval that has most of them; at least 1.
     compared: usize,
-    /// For each interval the first bound that is not below all its values.
-    first: Box<[u8]>,
+    intervals: Box<[Interval]>,
     /// Upper bounds, ascending, then `+Inf` as often as `compared` can reach beyond the last.
     padded: Box<[f64]>,
     count: usize,
+}
+
+/// A sixteenth of an octave. Its bound stands here too, so that no load has to wait for another one.
+#[derive(Debug, Clone, Copy)]
+struct Interval {
+    /// The first bound that is not below all its values.
+    bound: f64,
+    /// The number of that bound.
+    first: u32,
 }
 
 impl Buckets {
@@ -54,13 +62,17 @@ impl Buckets {
             .max()
             .unwrap_or(0)
             .max(1);
-        let first = intervals.iter().map(|(first, _)| *first as u8).collect();
         let padding = std::iter::repeat_n(f64::INFINITY, compared);
+        let padded: Box<[f64]> = finite.iter().copied().chain(padding).collect();
+        let interval = |(first, _): &(usize, usize)| Interval {
+            bound: padded[*first],
+            first: *first as u32,
+        };
         Buckets {
-            second,
+            before_first: i32::from(second) - 2,
             compared,
-            first,
-            padded: finite.iter().copied().chain(padding).collect(),
+            intervals: intervals.iter().map(interval).collect(),
+            padded,
             count: finite.len() + 1,
         }
     }
@@ -73,14 +85,26 @@ impl Buckets {
     /// Number of the first bound that is not below `value`, which is not NaN.
     #[inline]
     pub(crate) fn of(&self, value: f64) -> usize {
-        let interval = i32::from(top_bits(value)) - i32::from(self.second) + 1;
-        let interval = (interval.max(0) as usize).min(self.first.len() - 1);
-        let first = usize::from(self.first[interval]);
+        // From 1; neither of two numbers of 16 bits can make it overflow.
+        let interval = i32::from(top_bits(value))
+            .wrapping_sub(self.before_first)
+            .max(1) as usize;
+        let interval = match self.intervals.get(interval.wrapping_sub(1)) {
+            Some(interval) => interval,
+            None => self.beyond(),
+        };
+        let first = interval.first as usize;
         if self.compared == 1 {
-            first + usize::from(self.padded[first] < value)
+            first.wrapping_add(usize::from(interval.bound < value))
         } else {
             self.among(first, value)
         }
+    }
+
+    /// The last interval, which has all values beyond.
+    #[cold]
+    fn beyond(&self) -> &Interval {
+        &self.intervals[self.intervals.len() - 1]
     }
 
     /// Where bounds are so close that an interval has several: always as many comparisons as the fullest one needs.

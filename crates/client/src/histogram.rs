@@ -49,8 +49,7 @@ impl Histogram {
         let bucket = self.buckets.of(value);
         // Bucket before sum: whoever reads in between sees an observation whose value is missing, never a value that was not
         // observed.
-        self.series.add(1 + bucket, 1.0);
-        self.series.add(0, value);
+        self.series.add_two((1 + bucket, 1.0), (0, value));
     }
 
     /// Record `value` as often as `count` says, by the rules of [`observe`](Self::observe): at the cost of one observation, and refused

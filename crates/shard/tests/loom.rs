@@ -345,12 +345,17 @@ impl Laned {
     /// As `Series::add` in the thread that has the lane.
     fn add(&self, v: f64) {
         if self.pointer.add(v) == Added::Late {
-            let _writers = self.writers.lock().unwrap();
-            self.moves.make(|| {
-                let late = self.take_late();
-                assert_eq!(self.pointer.add(late), Added::Here, "moved under the lock");
-            });
+            self.settle_late();
         }
+    }
+
+    /// As `Series::add` after a late addition; where nothing is late, nothing happens.
+    fn settle_late(&self) {
+        let _writers = self.writers.lock().unwrap();
+        self.moves.make(|| {
+            let late = self.take_late();
+            assert_eq!(self.pointer.add(late), Added::Here, "moved under the lock");
+        });
     }
 
     /// As a pass that moves a value into a shard: what comes late goes to the entry of everybody.
@@ -650,5 +655,28 @@ fn a_range_that_takes_an_old_record_begins_whole() {
             assert_eq!(found.held_len_bytes(), 4096);
         }
         next.join().unwrap();
+    });
+}
+
+#[test]
+fn what_is_added_to_two_cells_beside_a_move_of_one_is_carried_over_once() {
+    loom::model(|| {
+        let (first, second) = (Laned::in_memory(100.0), Laned::in_memory(200.0));
+        let owner = {
+            let (first, second) = (Arc::clone(&first), Arc::clone(&second));
+            thread::spawn(
+                move || match first.pointer.add_both(1.0, &second.pointer, 2.0) {
+                    Added::Here => {}
+                    Added::Late => {
+                        first.settle_late();
+                        second.settle_late();
+                    }
+                    Added::Nowhere => panic!("both have cells"),
+                },
+            )
+        };
+        second.move_to(cell(200.0, 0.0));
+        owner.join().unwrap();
+        assert_eq!((first.get(), second.get()), (Some(101.0), Some(202.0)));
     });
 }

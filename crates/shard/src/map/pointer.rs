@@ -57,6 +57,24 @@ impl CellPointer {
         }
     }
 
+    /// Adds `v` to the cell and then `w` to that of `other`, or, where one of them has none, nothing. For the lane's owner only. Late: one
+    /// of them is, or both.
+    #[inline]
+    pub fn add_both(&self, v: f64, other: &CellPointer, w: f64) -> Added {
+        let (Some(cell), Some(second)) = (self.cell(), other.cell()) else {
+            return Added::Nowhere;
+        };
+        cell.add_alone(v);
+        // In this order also for whoever reads the file.
+        light_fence();
+        second.add_alone(w);
+        // As in `add`.
+        light_fence();
+        let stays = ptr::eq(self.0.load(Ordering::Relaxed), cell)
+            & ptr::eq(other.0.load(Ordering::Relaxed), second);
+        if stays { Added::Here } else { Added::Late }
+    }
+
     /// Leads to `cell` from now on. What the last one held stays in it.
     pub fn point_to(&self, cell: &'static Cell) {
         // Release: pairs with the Acquire in `cell`. The cast to `*mut` only suits AtomicPtr; nobody writes through it.

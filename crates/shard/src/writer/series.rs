@@ -59,6 +59,42 @@ impl Series {
         }
     }
 
+    /// Adds `v` to the value of `keys[index]` and then `w` to that of `keys[next]`, as two calls of [`add`](Self::add) would: for what is
+    /// made of two numbers, at the price of one look at the thread's table.
+    #[inline]
+    pub fn add_two(&self, (index, v): (usize, f64), (next, w): (usize, f64)) {
+        let table = table_of_this_thread();
+        let pointer_of = |index: usize| {
+            let number = (self.base as usize).wrapping_add(index);
+            if index < self.len as usize {
+                table.get(number)
+            } else {
+                None
+            }
+        };
+        let added = match (pointer_of(index), pointer_of(next)) {
+            (Some(first), Some(second)) => first.add_both(v, second, w),
+            _ => Added::Nowhere,
+        };
+        if added != Added::Here {
+            self.add_two_slowly((index, v), (next, w), added);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_two_slowly(&self, (index, v): (usize, f64), (next, w): (usize, f64), added: Added) {
+        if added == Added::Late {
+            // Of one of them or of both; where nothing is late, nothing happens.
+            for number in [index, next].into_iter().filter_map(|at| self.number(at)) {
+                settle_late(number);
+            }
+        } else {
+            self.add(index, v);
+            self.add(next, w);
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn add_slowly(&self, index: usize, v: f64, added: Added) {
