@@ -196,11 +196,12 @@ impl Shards {
         cells
     }
 
-    /// Appends entries whatever was wrong before, all or none. None: they wait unless that is of no use.
+    /// Appends entries whatever was wrong before, all or none. None: those of `not_waiting` wait again, in front, unless that is of no use. The
+    /// others are in the queue still, and must not be in it once more with every attempt.
     pub(super) fn append_again(
         &mut self,
         kind: FileKind,
-        indexes: &[usize],
+        not_waiting: &[usize],
         entries: &[NewEntry],
         messages: &mut Vec<Message>,
     ) -> Option<Vec<&'static Cell>> {
@@ -224,7 +225,7 @@ impl Shards {
                     _ => shard.trouble.note(&error, messages),
                 }
                 shard.is_paused = true;
-                for &index in indexes.iter().rev() {
+                for &index in not_waiting.iter().rev() {
                     shard.waiting.push_front(index);
                 }
                 None
@@ -276,6 +277,11 @@ impl Shards {
     /// The entry's value is in memory until a shard takes it.
     pub(super) fn wait(&mut self, kind: FileKind, index: usize) {
         shard_of(&mut self.kinds, kind).waiting.push_back(index);
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting_count(&self) -> usize {
+        self.kinds.iter().map(|shard| shard.waiting.len()).sum()
     }
 
     /// Takes the next entry that may be moved into a shard out of its queue.

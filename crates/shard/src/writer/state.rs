@@ -463,7 +463,7 @@ impl WriterState {
             self.items[entry.item()].new_entry(entry.value().unwrap_or_default())
         };
         let new_entries: Vec<NewEntry> = indexes.iter().map(new_entry).collect();
-        if let Some(cells) = shards.append_again(kind, &indexes, &new_entries, messages) {
+        if let Some(cells) = shards.append_again(kind, &[index], &new_entries, messages) {
             for (index, cell) in indexes.into_iter().zip(cells) {
                 self.entries[index].set_in_shard();
                 ready.push((index, cell));
@@ -644,5 +644,49 @@ fn is_whole(kind: FileKind) -> bool {
         | FileKind::Untyped
         | FileKind::Info
         | FileKind::StateSet => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(sample: &str) -> Key {
+        Key {
+            family: "seconds".to_owned(),
+            sample: sample.to_owned(),
+            labels: Vec::new(),
+            help: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_histogram_that_cannot_be_written_waits_once_however_often_it_is_tried() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut messages = Vec::new();
+        let dir = temp.path().to_path_buf();
+        let mut writer = WriterState::with_shards(dir, ProcessInfo::default(), &mut messages);
+        let WriterStatus::Healthy { id, .. } = writer.status() else {
+            panic!("{:?}", writer.status());
+        };
+        // The shard is made under this name first, and a directory is not to be removed as a file is.
+        let hidden = format!(".histogram_{id}.db.new");
+        std::fs::create_dir(temp.path().join(&hidden)).unwrap();
+        let keys: Vec<Key> = (0..10).map(|index| key(&format!("n{index}"))).collect();
+        let mut next_slot = 50_000;
+        let kind = FileKind::Histogram;
+        let slots = writer.series(0, &mut next_slot, kind, keys, Create::AtZero, &mut messages);
+        assert_eq!(slots.len(), 10);
+        for _ in 0..50 {
+            writer.inspect(&mut messages);
+            while writer.move_waiting(4, &mut messages) {}
+        }
+        let waiting = writer.shards.as_ref().unwrap().waiting_count();
+        assert_eq!(waiting, 10);
+        std::fs::remove_dir(temp.path().join(&hidden)).unwrap();
+        writer.inspect(&mut messages);
+        while writer.move_waiting(4, &mut messages) {}
+        assert_eq!(writer.shards.as_ref().unwrap().waiting_count(), 0);
+        assert!(writer.entries.iter().all(Entry::is_in_shard));
     }
 }
