@@ -24,7 +24,7 @@ pub(crate) fn at_fork(
 
 /// Has every thread of this process run a full memory fence before it returns: what a thread stored before its fence is seen by the caller
 /// from then on, and what it does behind the fence sees everything that the caller stored before. False: the kernel does not do that for us
-/// (before 4.14, or a sandbox).
+/// (before 4.14, or a sandbox), and only the caller has run one.
 pub(crate) fn fence_all_threads() -> bool {
     let membarrier = |command: libc::c_int| {
         // SAFETY: no pointers; the call changes no memory.
@@ -32,7 +32,13 @@ pub(crate) fn fence_all_threads() -> bool {
     };
     let fence = || membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0;
     // Refused until the process has said that it will ask, which every process has to say for itself.
-    fence() || (membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0 && fence())
+    let is_done =
+        fence() || (membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0 && fence());
+    if !is_done {
+        // The caller's own half at least.
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+    }
+    is_done
 }
 
 /// Makes the calling thread one for background work, whatever thread started it: no signal of the program's is delivered to it, and

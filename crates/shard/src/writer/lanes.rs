@@ -111,9 +111,14 @@ pub(super) fn reach(lane: usize, slot: u32, slot_count: u32) {
     if (slot as usize) < len {
         return;
     }
-    // As many as there are, which is all for most programs; a quarter more if there come ever more.
-    lane.grow_to((slot_count as usize).max(len + len / 4 + GROWTH_MIN));
+    lane.grow_to(grown_len(len, slot_count));
     TABLE.set(lane.table());
+}
+
+/// The length of a table that has to reach further: as many slots as there are, which is all for most programs; twice as long if there come ever
+/// more, since what is outgrown is never freed and must not come to a multiple of what is in use.
+fn grown_len(len: usize, slot_count: u32) -> usize {
+    (slot_count as usize).max(len * 2).max(len + GROWTH_MIN)
 }
 
 /// What leads to this lane's cell of this slot, if its table reaches so far.
@@ -135,4 +140,23 @@ pub(super) fn leave_to_parent() {
         }
     }
     GIVEN_BACK.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_that_were_outgrown_are_no_longer_than_the_one_in_use() {
+        let (mut len, mut outgrown) = (0, 0);
+        for slot_count in 1..=1_000_000 {
+            if slot_count as usize > len {
+                outgrown += len;
+                len = grown_len(len, slot_count);
+            }
+            assert!(len >= slot_count as usize && outgrown <= len);
+            assert!(len <= (2 * slot_count as usize).max(GROWTH_MIN));
+        }
+        assert_eq!(grown_len(0, 100_000), 100_000);
+    }
 }
