@@ -170,6 +170,21 @@ fn a_child_of_a_writer_in_memory_waits_for_no_thread_that_it_has_not() {
 }
 
 #[test]
+fn cells_of_threads_that_the_child_has_not_are_taken_over_in_memory_and_left_alone_in_shards() {
+    let temp = tempfile::tempdir().unwrap();
+    let text = run("crowd", temp.path());
+    let parent = printed(&text, "pid") as u32;
+    for name in ["hits_total", "more_total"] {
+        let mut totals: Vec<(bool, f64)> = shards::read_all(temp.path())
+            .iter()
+            .map(|shard| (pid_of(&shard.id) == parent, shard.get(name).unwrap()))
+            .collect();
+        totals.sort_by(|a, b| a.1.total_cmp(&b.1));
+        assert_eq!(totals, [(false, 201.0), (false, 211.0), (true, 4014.0)]);
+    }
+}
+
+#[test]
 fn a_child_has_its_own_id_before_its_first_touch() {
     let temp = tempfile::tempdir().unwrap();
     run("status", temp.path());
@@ -204,6 +219,7 @@ fn child_process() {
         "idle" => idle(dir),
         "memory" => memory(),
         "pairs" => pairs(),
+        "crowd" => crowd(dir),
         "status" => status(dir),
         "gone" => gone(dir),
         "streams" => streams(dir),
@@ -215,6 +231,70 @@ fn open(dir: &Path) -> (Writer, Series) {
     let writer = Writer::open(dir, ProcessInfo::default());
     let hits = writer.series(FileKind::Counter, vec![key("hits_total")], Create::AtZero);
     (writer, hits)
+}
+
+/// Threads at a time, more than have cells of their own.
+const CROWD: usize = 20;
+
+/// Lets a crowd of threads add to all of these, ten times `v` each, all of them alive until the last one is through.
+fn add_in_crowd(all: &[Series], v: f64, meanwhile: impl FnOnce()) {
+    let (through, over) = (
+        Arc::new(std::sync::Barrier::new(CROWD + 1)),
+        Arc::new(std::sync::Barrier::new(CROWD + 1)),
+    );
+    let threads: Vec<_> = (0..CROWD)
+        .map(|_| {
+            let all = all.to_vec();
+            let (through, over) = (Arc::clone(&through), Arc::clone(&over));
+            std::thread::spawn(move || {
+                (0..10).for_each(|_| all.iter().for_each(|series| series.add(0, v)));
+                through.wait();
+                over.wait();
+                (0..10).for_each(|_| all.iter().for_each(|series| series.add(0, v)));
+            })
+        })
+        .collect();
+    through.wait();
+    meanwhile();
+    over.wait();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+/// Forks in a thread without a lane, while others have them all, and in the child in one that has one.
+fn crowd(dir: &Path) {
+    let (writer, hits) = open(dir);
+    let more = writer.series(FileKind::Counter, vec![key("more_total")], Create::AtZero);
+    let copied =
+        Writer::in_memory().series(FileKind::Counter, vec![key("copied_total")], Create::AtZero);
+    // Of the first a thread that takes a lane gets its cell anew; of the others it finds in its table what is there.
+    let all = [hits, copied, more];
+    let values = |all: &[Series]| {
+        assert_eq!(all[0].get(0), all[2].get(0));
+        [all[0].get(0), all[1].get(0)]
+    };
+    let mut child = None;
+    add_in_crowd(&all, 10.0, || {
+        all.iter().for_each(|series| series.add(0, 7.0));
+        assert_eq!(values(&all), [2007.0, 2007.0]);
+        child = Some(fork(|| {
+            assert_eq!(values(&all), [0.0, 2007.0]);
+            add_in_crowd(&all, 0.5, || assert_eq!(values(&all), [100.0, 2107.0]));
+            assert_eq!(values(&all), [200.0, 2207.0]);
+            all.iter().for_each(|series| series.add(0, 11.0));
+            join(fork(|| {
+                assert_eq!(values(&all), [0.0, 2218.0]);
+                all.iter().for_each(|series| series.add(0, 1.0));
+                add_in_crowd(&all, 0.5, || {});
+                assert_eq!(values(&all), [201.0, 2419.0]);
+            }));
+            assert_eq!(values(&all), [211.0, 2218.0]);
+        }));
+    });
+    join(child.unwrap());
+    all.iter().for_each(|series| series.add(0, 7.0));
+    assert_eq!(values(&all), [4014.0, 4014.0]);
 }
 
 /// Forks; the child runs `work` and ends at once, the parent gets its process ID.
