@@ -110,6 +110,18 @@ fn in_a_large_file_threads_share_so_that_every_series_has_room() {
     );
 }
 
+/// What has to be in one file some day counts already while there is none.
+#[test]
+fn what_many_threads_record_in_memory_has_room_in_the_file_that_comes_later() {
+    let temp = tempfile::tempdir().unwrap();
+    run("crowd_in_memory", &temp.path().join("shards"));
+    let counters = entries(&temp.path().join("shards"), "counter_");
+    assert_eq!(counters.len(), 40);
+    for (sample, values) in &counters {
+        assert_eq!(values.iter().sum::<f64>(), 4.0 * 100.0, "{sample}");
+    }
+}
+
 #[test]
 fn who_was_refused_a_lane_gets_one_when_one_is_free() {
     let temp = tempfile::tempdir().unwrap();
@@ -215,6 +227,9 @@ fn child_process() {
         return;
     };
     let (role, dir) = role.split_once(' ').unwrap();
+    if role == "crowd_in_memory" {
+        std::fs::write(dir, "a file where a directory should be").unwrap();
+    }
     let writer = if role == "in_memory" {
         Writer::in_memory()
     } else {
@@ -227,7 +242,17 @@ fn child_process() {
         "refused_first" => refused_first(writer),
         "ending" => ending(writer),
         "gauge" => gauge(writer),
-        "large" => large(writer),
+        "large" => {
+            large(writer);
+            assert!(matches!(writer.status(), WriterStatus::Healthy { .. }));
+        }
+        "crowd_in_memory" => {
+            large(writer);
+            let is_degraded = || matches!(writer.status(), WriterStatus::Degraded { .. });
+            assert!(is_degraded());
+            std::fs::remove_file(dir).unwrap();
+            child::wait_for("a healthy writer", || (!is_degraded()).then_some(()));
+        }
         "in_memory" => {
             at_once(writer, 40);
             let snapshot = writer.snapshot();
@@ -391,7 +416,6 @@ fn large(writer: Writer) {
         thread.join().unwrap();
     }
     assert!(all.iter().all(|series| series.get(0) == 400.0));
-    assert!(matches!(writer.status(), WriterStatus::Healthy { .. }));
 }
 
 fn reading(writer: Writer) {

@@ -31,11 +31,7 @@ const FIRST_LEN_BYTES: usize = 4096;
 const GROWTH_MAX_BYTES: usize = 1 << 20;
 
 /// Longest shard that we write: what a reader reads. Bounds the damage when a program leaks label values.
-const LEN_MAX_BYTES: usize = READ_LEN_MAX_BYTES;
-
-/// Up to here threads get entries of their own. Beyond it one more for each key, of everybody, always fits as well, and most of the room is
-/// left to further series.
-const ROOM_FOR_LANES_BYTES: usize = LEN_MAX_BYTES / 4;
+pub(super) const LEN_MAX_BYTES: usize = READ_LEN_MAX_BYTES;
 
 const _: () = assert!(
     LEN_MAX_BYTES <= i32::MAX as usize,
@@ -254,11 +250,6 @@ impl WriterFile {
         let descriptor = self.descriptor().ok()?;
         let segments = self.segments.clone();
         Some(Remains::read(descriptor, self.used_len_bytes, segments))
-    }
-
-    /// Whether threads may have entries of their own in it.
-    pub(super) fn has_room_for_lanes(&self) -> bool {
-        self.used_len_bytes < ROOM_FOR_LANES_BYTES
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -16,10 +16,11 @@ use rustix::io::Errno;
 
 use super::descriptor::keep;
 use super::entry::adds_up;
-use super::file::{NewEntry, WriteError, WriterFile};
+use super::file::{LEN_MAX_BYTES, NewEntry, WriteError, WriterFile};
 use super::remains::Remains;
 use super::trouble::{Message, Trouble};
 use super::{ProcessInfo, WriterStatus, fork};
+use crate::layout::entry_len_bytes;
 use crate::map::cell::Cell;
 use crate::name::{FileKind, Instance, ShardName, WriterId};
 use crate::process::{ProcessFile, process_file_name};
@@ -36,6 +37,10 @@ const CATCHING_UP: &str = "values move from memory into shards";
 /// Passes after which the mapping of a deleted shard is let go. A call that still held one of its cells has long returned; until
 /// then its count is in the file it was made for.
 const PASSES_UNTIL_RELEASE: u32 = 60;
+
+/// Up to this length of all entries of a kind threads get entries of their own. Beyond it one more for each key, of everybody, always fits as
+/// well, and most of the room is left to further series.
+const ROOM_FOR_LANES_BYTES: usize = LEN_MAX_BYTES / 4;
 
 #[derive(Debug)]
 pub(super) struct Shards {
@@ -130,6 +135,8 @@ struct KindShard {
     id: WriterId,
     file: Option<WriterFile>,
     trouble: Trouble,
+    /// Of all entries of this kind, in the file or waiting: they have to have room in one file some day, even if there is none yet.
+    entries_len_bytes: usize,
     /// Entries whose values are in memory because of a trouble that may end.
     waiting: VecDeque<usize>,
     /// Failed in this pass; to be tried again in the next.
@@ -184,7 +191,10 @@ impl Shards {
         entries: &[NewEntry],
         messages: &mut Vec<Message>,
     ) -> Option<Vec<&'static Cell>> {
-        if self.directory.is_none() || shard_of(&mut self.kinds, kind).trouble.is_some() {
+        let shard = shard_of(&mut self.kinds, kind);
+        let lens = entries.iter().map(|entry| entry_len_bytes(entry.key.len()));
+        shard.entries_len_bytes += lens.sum::<usize>();
+        if self.directory.is_none() || shard.trouble.is_some() {
             // No system call for each new series while something is wrong: the background thread tries again.
             for &index in indexes {
                 self.wait(kind, index);
@@ -269,9 +279,8 @@ impl Shards {
 
     /// Whether threads may have entries of this kind of their own.
     pub(super) fn has_room_for_lanes(&self, kind: FileKind) -> bool {
-        let mut files = self.kinds.iter().filter(|shard| shard.kind == kind);
-        let file = files.find_map(|shard| shard.file.as_ref());
-        file.is_none_or(WriterFile::has_room_for_lanes)
+        let mut shards = self.kinds.iter().filter(|shard| shard.kind == kind);
+        shards.all(|shard| shard.entries_len_bytes < ROOM_FOR_LANES_BYTES)
     }
 
     /// The entry's value is in memory until a shard takes it.
@@ -577,6 +586,7 @@ fn shard_of(kinds: &mut Vec<KindShard>, kind: FileKind) -> &mut KindShard {
             },
             file: None,
             trouble: Trouble::default(),
+            entries_len_bytes: 0,
             waiting: VecDeque::new(),
             is_paused: false,
         });
