@@ -112,6 +112,8 @@ fn single_numbers(size: usize, shape: Shape) -> io::Result<()> {
     assert!(page == again, "both ways write the same");
     let mut room = vec![0; page.len() + 64];
     prefixes.resize(prefixes.len() + 64, 0);
+    let (mut round, mut step) = (0_u64, 0.0);
+    let (mut in_part, mut anew) = (prepared.clone(), prepared.clone());
     let cases: Vec<Case<'_>> = vec![
         (
             "limit: copy of the page",
@@ -126,6 +128,23 @@ fn single_numbers(size: usize, shape: Shape) -> io::Result<()> {
             Box::new(|out| {
                 let numbers = numbers.iter().copied().map(Some);
                 prepared.write(numbers, &NameFilter::all(), out);
+            }),
+        ),
+        (
+            "prepared, every tenth number is another",
+            Box::new(|out| {
+                round += 1;
+                let numbers = numbers.iter().zip(round..);
+                let numbers = numbers.map(|(number, at)| number + f64::from(at % 10 == 0));
+                in_part.write(numbers.map(Some), &NameFilter::all(), out);
+            }),
+        ),
+        (
+            "prepared, every number is another",
+            Box::new(|out| {
+                step += 1.0;
+                let numbers = numbers.iter().map(|number| Some(number + step));
+                anew.write(numbers, &NameFilter::all(), out);
             }),
         ),
         (

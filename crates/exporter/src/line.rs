@@ -8,7 +8,7 @@
 
 use std::mem;
 
-use crate::number::{SPELLING_LEN_MAX, spell};
+use crate::number::{SPELLING_LEN_MAX, Spellings};
 
 /// Bytes of one step. Nearly all texts are no longer.
 pub(crate) const STEP_BYTES: usize = 64;
@@ -60,10 +60,10 @@ impl<'a> LineWriter<'a> {
 
     /// A number, and the end of its line.
     #[inline(always)]
-    pub(crate) fn number(&mut self, number: f64) {
+    pub(crate) fn number(&mut self, number: f64, spellings: &mut Spellings) {
         let room = self.page[self.end..].first_chunk_mut::<NUMBER_BYTES>();
         let room = room.expect("room for it was made with the line's begin");
-        let len = spell(number, room.first_chunk_mut().expect("it is shorter"));
+        let len = spellings.spell(number, room.first_chunk_mut().expect("it is shorter"));
         room[len % NUMBER_BYTES] = b'\n';
         self.end = self.end.wrapping_add(len + 1);
     }
@@ -103,6 +103,7 @@ mod tests {
             .collect();
         let mut page = b"before\n".to_vec();
         let mut expected = page.clone();
+        let mut spellings = Spellings::default();
         let mut lines = LineWriter::new(&mut page);
         let lens = (0..200).chain([BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES * 3, 1, 0]);
         for (index, len) in lens.enumerate() {
@@ -111,7 +112,7 @@ mod tests {
                 lines.begin(2 * len);
                 lines.text(text, len);
                 lines.text(text, len);
-                lines.number(index as f64);
+                lines.number(index as f64, &mut spellings);
                 expected.extend_from_slice(&long[..len]);
                 expected.extend_from_slice(&long[..len]);
                 expected.extend_from_slice(format!("{index}.0\n").as_bytes());

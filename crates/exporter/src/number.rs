@@ -34,6 +34,16 @@ pub fn format_float(v: f64, out: &mut Vec<u8>) {
 /// Writes `v` to the begin of `to` and says how long it is.
 #[inline(always)]
 pub(crate) fn spell(v: f64, to: &mut [u8; SPELLING_LEN_MAX]) -> usize {
+    spell_with(v, to, spell_other)
+}
+
+/// The same, with what is not whole or has more than eight digits left to `other`.
+#[inline(always)]
+fn spell_with(
+    v: f64,
+    to: &mut [u8; SPELLING_LEN_MAX],
+    other: impl FnOnce(f64, &mut [u8; SPELLING_LEN_MAX]) -> usize,
+) -> usize {
     // Doubles from here up are whole, so adding rounds to a whole number and leaves it in the lowest bits.
     const WHOLE_FROM: f64 = EXACT_WHOLE_END as f64 / 2.0;
     let rounded = v + WHOLE_FROM;
@@ -42,7 +52,76 @@ pub(crate) fn spell(v: f64, to: &mut [u8; SPELLING_LEN_MAX]) -> usize {
     if whole < EIGHT_DIGITS && (rounded - WHOLE_FROM).to_bits() == v.to_bits() {
         spell_eight(whole, to)
     } else {
-        spell_other(v, to)
+        other(v, to)
+    }
+}
+
+/// Spellings of numbers that took their time, for the next page: a fraction that did not change is copied. Whole numbers are spelled
+/// as fast as they are copied, so nothing is kept of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Spellings {
+    /// In the order in which they were asked for.
+    kept: Vec<Spelling>,
+    /// Which of them is the likely one.
+    next: usize,
+}
+
+/// A number and how it is spelled, in 32 bytes.
+#[derive(Debug, Clone, Copy)]
+struct Spelling {
+    bits: u64,
+    text: [u8; KEPT_LEN_MAX],
+    len: u8,
+}
+
+/// One spelling in many millions is longer, and is not kept.
+const KEPT_LEN_MAX: usize = 23;
+
+impl Spellings {
+    /// The same numbers come again, in the same order.
+    pub(crate) fn begin(&mut self) {
+        self.next = 0;
+    }
+
+    /// As [`spell`].
+    #[inline(always)]
+    pub(crate) fn spell(&mut self, v: f64, to: &mut [u8; SPELLING_LEN_MAX]) -> usize {
+        spell_with(v, to, |v, to| self.spell_other(v, to))
+    }
+
+    #[inline(never)]
+    fn spell_other(&mut self, v: f64, to: &mut [u8; SPELLING_LEN_MAX]) -> usize {
+        if is_long_whole(v) {
+            return spell_sixteen(v as u64, to);
+        }
+        let place = self.next;
+        self.next += 1;
+        let bits = v.to_bits();
+        if let Some(kept) = self.kept.get(place)
+            && kept.bits == bits
+        {
+            to[..KEPT_LEN_MAX].copy_from_slice(&kept.text);
+            return kept.len.into();
+        }
+        let len = spell_other(v, to);
+        let mut text = [0; KEPT_LEN_MAX];
+        text.copy_from_slice(&to[..KEPT_LEN_MAX]);
+        // A zero is never asked for: it is the same as no number.
+        let (bits, len_kept) = if len > KEPT_LEN_MAX {
+            (0, 0)
+        } else {
+            (bits, len as u8)
+        };
+        let spelling = Spelling {
+            bits,
+            text,
+            len: len_kept,
+        };
+        match self.kept.get_mut(place) {
+            Some(kept) => *kept = spelling,
+            None => self.kept.push(spelling),
+        }
+        len
     }
 }
 
@@ -103,11 +182,15 @@ fn spell_exponent(significant: usize, exponent: usize, to: &mut [u8; SPELLING_LE
     len + 4
 }
 
+/// Whether it is a whole number of nine to sixteen digits, all of which are there.
+fn is_long_whole(v: f64) -> bool {
+    (EIGHT_DIGITS as f64..EXACT_WHOLE_END as f64).contains(&v) && v as u64 as f64 == v
+}
+
 #[inline(never)]
 fn spell_other(v: f64, to: &mut [u8; SPELLING_LEN_MAX]) -> usize {
-    let whole = v as i64 as u64;
-    if (EIGHT_DIGITS..EXACT_WHOLE_END).contains(&whole) && whole as f64 == v {
-        return spell_sixteen(whole, to);
+    if is_long_whole(v) {
+        return spell_sixteen(v as u64, to);
     }
     if !v.is_finite() {
         let text: &[u8] = match v {

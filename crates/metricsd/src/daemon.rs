@@ -158,7 +158,7 @@ impl Daemon {
             return ScrapeResponse::text(page);
         }
         // A later collection may have run by now; its numbers are only newer.
-        let work = self.work();
+        let mut work = self.work();
         let mut filtered = Vec::new();
         work.collector.write_text(&request.names, &mut filtered);
         write_text_filtered(&work.own_families, &request.names, &mut filtered);

@@ -61,7 +61,7 @@ pub enum RenderError {
 /// # Errors
 /// The directory is missing or cannot be read; the output cannot be written. A reader that has seen enough and left is none.
 pub fn render(settings: &MergeSettings, out: &mut dyn Write) -> Result<(), RenderError> {
-    let observed = observe(settings)?;
+    let mut observed = observe(settings)?;
     let mut text = Vec::new();
     observed.collector.write_text(&NameFilter::all(), &mut text);
     print(&text, out)

@@ -134,12 +134,12 @@ fn merge_with(shards: &[ShardModel], live_first: LiveFirst) -> (Vec<Family>, Fin
     // Twice, because the second merge must not remember the first.
     plan.merge(readings.iter().copied());
     plan.merge(readings.iter().copied());
-    expect_text_of_families(&plan);
+    expect_text_of_families(&mut plan);
     (plan.families().to_vec(), findings)
 }
 
 /// What is written without values in between is what the values are written as, whatever is asked for.
-fn expect_text_of_families(plan: &Plan) {
+fn expect_text_of_families(plan: &mut Plan) {
     let names = [
         "a",
         "a_total",

@@ -168,3 +168,22 @@ proptest::proptest! {
         proptest::prop_assert!(read.to_bits() == bits || (value.is_nan() && read.is_nan()));
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn what_was_kept_of_other_numbers_changes_no_spelling(
+        pages in proptest::collection::vec(proptest::collection::vec(0..9_usize, 0..6), 1..6)
+    ) {
+        let numbers = [0.5, -0.0, 0.1, 3.0, 1e15, f64::NAN, f64::INFINITY, f64::MIN, 1_234_567.5];
+        let mut spellings = Spellings::default();
+        for page in pages {
+            spellings.begin();
+            for number in page.into_iter().map(|index| numbers[index]) {
+                let mut text = [0; SPELLING_LEN_MAX];
+                let len = spellings.spell(number, &mut text);
+                let expected = spelled(number);
+                proptest::prop_assert_eq!(&text[..len], expected.as_bytes());
+            }
+        }
+    }
+}

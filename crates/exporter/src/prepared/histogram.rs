@@ -7,7 +7,7 @@ use super::{fitting, write_labels};
 use crate::line::{LineWriter, STEP_BYTES, pad};
 use crate::model::{Family, Kind, Series, Value};
 use crate::name::{BadName, check_labels, is_legal_metric_name};
-use crate::number::{SPELLING_LEN_MAX, spell};
+use crate::number::{SPELLING_LEN_MAX, Spellings, spell};
 use crate::parse::labels_of_line;
 use crate::text::{NameFilter, Written, write_head};
 
@@ -26,6 +26,7 @@ pub struct PreparedHistogram {
     labels: Vec<u8>,
     series: Vec<PreparedSeries>,
     bound_sets: Vec<BoundSet>,
+    spellings: Spellings,
 }
 
 /// One histogram.
@@ -69,6 +70,7 @@ impl PreparedHistogram {
             labels: Vec::new(),
             series: Vec::new(),
             bound_sets: Vec::new(),
+            spellings: Spellings::default(),
         })
     }
 
@@ -143,7 +145,7 @@ impl PreparedHistogram {
     /// Appends the family to `out`, unless `names` accepts none of its samples. `numbers` is asked for each series in turn: it puts the
     /// cumulative counts into the slice, one for each bound, and returns the sum. The count is that of the last bucket.
     pub fn write(
-        &self,
+        &mut self,
         mut numbers: impl FnMut(usize, &mut [f64]) -> f64,
         names: &NameFilter,
         out: &mut Vec<u8>,
@@ -156,7 +158,7 @@ impl PreparedHistogram {
         };
         let begin = out.len();
         write_head(&self.name, &self.help, Kind::Histogram, out);
-        let mut lines = Lines::new(&self.name, wanted, out);
+        let mut lines = Lines::new(&self.name, wanted, &mut self.spellings, out);
         let mut counts = Vec::new();
         let mut rest = &self.labels[..];
         for (index, series) in self.series.iter().enumerate() {
@@ -215,6 +217,7 @@ fn labels_of(text: &[u8]) -> Vec<(String, String)> {
 /// Writes the lines of one series after another; what they share is put together once for each series.
 struct Lines<'a> {
     lines: LineWriter<'a>,
+    spellings: &'a mut Spellings,
     wanted: Wanted,
     samples: usize,
     /// `NAME_bucket{`, `NAME_sum` and `NAME_count`.
@@ -250,7 +253,13 @@ impl Text {
 }
 
 impl<'a> Lines<'a> {
-    fn new(name: &str, wanted: Wanted, page: &'a mut Vec<u8>) -> Lines<'a> {
+    fn new(
+        name: &str,
+        wanted: Wanted,
+        spellings: &'a mut Spellings,
+        page: &'a mut Vec<u8>,
+    ) -> Lines<'a> {
+        spellings.begin();
         let named = |suffix: &str| {
             let mut text = Text::default();
             text.set(&[name.as_bytes(), suffix.as_bytes()]);
@@ -258,6 +267,7 @@ impl<'a> Lines<'a> {
         };
         Lines {
             lines: LineWriter::new(page),
+            spellings,
             wanted,
             samples: 0,
             names: ["_bucket{", "_sum", "_count"].map(named),
@@ -291,14 +301,18 @@ impl<'a> Lines<'a> {
             self.tail
                 .set(&[b"\"", comma(!behind.is_empty()), behind, b"} "]);
             let Lines {
-                lines, head, tail, ..
+                lines,
+                spellings,
+                head,
+                tail,
+                ..
             } = self;
             for ((spelling, len), &count) in bounds.spellings.iter().zip(counts) {
                 lines.begin(head.len + STEP_BYTES + tail.len);
                 lines.text(&head.bytes, head.len);
                 lines.text(spelling, *len);
                 lines.text(&tail.bytes, tail.len);
-                lines.number(count);
+                lines.number(count, spellings);
             }
             self.samples += counts.len();
         }
@@ -315,7 +329,7 @@ impl<'a> Lines<'a> {
         self.lines.begin(name.len + plain.len);
         self.lines.text(&name.bytes, name.len);
         self.lines.text(&plain.bytes, plain.len);
-        self.lines.number(number);
+        self.lines.number(number, self.spellings);
         self.samples += 1;
     }
 

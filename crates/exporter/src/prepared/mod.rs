@@ -10,6 +10,7 @@ pub use histogram::PreparedHistogram;
 use crate::line::{LineWriter, pad};
 use crate::model::{Family, Kind, Series, Value};
 use crate::name::{BadName, check_labels, is_legal_metric_name};
+use crate::number::Spellings;
 use crate::parse::labels_of_line;
 use crate::text::{NameFilter, Written, single_suffix, write_head, write_label};
 
@@ -24,6 +25,7 @@ pub struct PreparedFamily {
     texts: Vec<u8>,
     /// The length of each of them.
     lens: Vec<u32>,
+    spellings: Spellings,
 }
 
 impl PreparedFamily {
@@ -41,6 +43,7 @@ impl PreparedFamily {
             kind,
             texts: Vec::new(),
             lens: Vec::new(),
+            spellings: Spellings::default(),
         })
     }
 
@@ -76,7 +79,7 @@ impl PreparedFamily {
     /// Appends the family to `out`, with the series' numbers in their order, unless `names` accepts none of its samples. A series
     /// without a number has no line.
     pub fn write(
-        &self,
+        &mut self,
         numbers: impl IntoIterator<Item = Option<f64>>,
         names: &NameFilter,
         out: &mut Vec<u8>,
@@ -99,7 +102,7 @@ impl PreparedFamily {
     }
 
     fn write_lines(
-        &self,
+        &mut self,
         mut name: Vec<u8>,
         numbers: impl IntoIterator<Item = Option<f64>>,
         out: &mut Vec<u8>,
@@ -107,6 +110,7 @@ impl PreparedFamily {
         let name_len = name.len();
         pad(&mut name);
         let mut samples = 0;
+        self.spellings.begin();
         let mut rest = &self.texts[..];
         let mut lines = LineWriter::new(out);
         for (&len, number) in self.lens.iter().zip(numbers) {
@@ -118,7 +122,7 @@ impl PreparedFamily {
             lines.begin(name_len + len as usize);
             lines.text(&name, name_len);
             lines.text(text, len as usize);
-            lines.number(number);
+            lines.number(number, &mut self.spellings);
             samples += 1;
         }
         lines.finish();

@@ -243,18 +243,18 @@ proptest! {
     #[test]
     fn a_prepared_family_is_written_byte_for_byte_as_its_values_are(families in families()) {
         for family in &families {
-            let (singles, histograms) = (prepare(family), prepare_histograms(family));
+            let (mut singles, mut histograms) = (prepare(family), prepare_histograms(family));
             for filter in filters(family) {
                 let mut by_values = Vec::new();
                 let expected =
                     write_text_filtered(std::slice::from_ref(family), &filter, &mut by_values);
-                if let Some((prepared, numbers)) = &singles {
+                if let Some((prepared, numbers)) = &mut singles {
                     let mut direct = Vec::new();
                     let written = prepared.write(numbers.iter().copied(), &filter, &mut direct);
                     prop_assert_eq!(&direct, &by_values);
                     prop_assert_eq!(written, expected);
                 }
-                if let Some(prepared) = &histograms {
+                if let Some(prepared) = &mut histograms {
                     let mut direct = Vec::new();
                     let numbers = |series, counts: &mut [f64]| numbers_of(family, series, counts);
                     let written = prepared.write(numbers, &filter, &mut direct);

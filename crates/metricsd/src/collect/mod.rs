@@ -175,7 +175,7 @@ impl Collector {
     }
 
     /// Appends what `names` accepts of [`Collector::families`] to `out`, as text.
-    pub fn write_text(&self, names: &NameFilter, out: &mut Vec<u8>) -> Written {
+    pub fn write_text(&mut self, names: &NameFilter, out: &mut Vec<u8>) -> Written {
         self.plan.write_text(names, out)
     }
 

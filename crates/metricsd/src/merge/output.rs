@@ -112,9 +112,14 @@ impl Output {
     }
 
     /// Appends what `names` accepts of all families, as text.
-    pub(super) fn write(&self, cells: &Cells, names: &NameFilter, out: &mut Vec<u8>) -> Written {
+    pub(super) fn write(
+        &mut self,
+        cells: &Cells,
+        names: &NameFilter,
+        out: &mut Vec<u8>,
+    ) -> Written {
         let mut written = Written::default();
-        for exposed in &self.exposed {
+        for exposed in &mut self.exposed {
             let one = match exposed {
                 Exposed::Plain(family, origins) => {
                     family.write(numbers(origins, cells), names, out)

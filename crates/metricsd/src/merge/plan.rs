@@ -136,7 +136,7 @@ impl Plan {
     }
 
     /// Appends what `names` accepts of [`Plan::families`] to `out`, as text, without making values of millions of series first.
-    pub fn write_text(&self, names: &NameFilter, out: &mut Vec<u8>) -> Written {
+    pub fn write_text(&mut self, names: &NameFilter, out: &mut Vec<u8>) -> Written {
         self.output.write(&self.cells, names, out)
     }
 
