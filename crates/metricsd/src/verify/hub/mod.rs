@@ -17,6 +17,7 @@ mod prometheus;
 mod routes;
 mod rules;
 mod series;
+mod silences;
 mod targets;
 mod watchdog;
 mod yaml;

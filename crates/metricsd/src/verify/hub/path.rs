@@ -8,11 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::alert::TestAlert;
-use super::alertmanager::in_words;
 use super::asks::step;
 use super::cli::HubArgs;
 use super::leg::{Before, Leg};
 use super::routes::{Route, integrations, routes};
+use super::silences::in_words;
 use super::{Hub, Party, ids};
 use crate::verify::evidence::{Ended, Finding};
 use crate::verify::record::{Book, Probe};
