@@ -4,6 +4,7 @@
 //! needs, with no registry, no label and no second writer.
 
 pub(crate) mod child;
+mod facade;
 mod labels;
 mod limits;
 mod ours;
@@ -54,6 +55,7 @@ pub(crate) fn bounds_20() -> [f64; 20] {
 pub(crate) fn own_cases(directory: &Path) -> Vec<Case> {
     let mut cases = limits::cases();
     cases.extend(ours::cases(directory));
+    cases.extend(facade::cases(registry(directory)));
     cases
 }
 

@@ -133,10 +133,6 @@ fn page(count: usize, rounds: usize, numbers: Numbers, report: &mut Report) -> R
     Ok(())
 }
 
-#[allow(
-    clippy::useless_conversion,
-    reason = "a family takes numbers, or numbers that can be absent"
-)]
 fn own_sides(values: &[f64]) -> Result<Vec<Side>> {
     let mut family = PreparedFamily::new(FAMILY.to_owned(), "Requests".to_owned(), Kind::Counter)?;
     for number in 0..values.len() {
@@ -145,7 +141,7 @@ fn own_sides(values: &[f64]) -> Result<Vec<Side>> {
     }
     let (mut page, mut prefixes) = (Vec::new(), Vec::new());
     let names = NameFilter::all();
-    family.write(values.iter().copied().map(Into::into), &names, &mut page);
+    family.write(values.iter().copied().map(Some), &names, &mut page);
     let last = page
         .split(|&byte| byte == b'\n')
         .rev()
@@ -175,7 +171,7 @@ fn own_sides(values: &[f64]) -> Result<Vec<Side>> {
             name: OURS,
             write: Box::new(move || {
                 page.clear();
-                family.write(values.iter().copied().map(Into::into), &names, &mut page);
+                family.write(values.iter().copied().map(Some), &names, &mut page);
                 page.len()
             }),
         },
