@@ -113,9 +113,13 @@ fn weight(text: &str) -> Option<Weight> {
     let is_number = matches!(whole, "0" | "1")
         && fraction.len() <= 3
         && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    // Nothing is added up before: more digits are more than the sum can hold.
+    if !is_number {
+        return None;
+    }
     let thousandths: Weight = format!("{fraction:0<3}").parse().ok()?;
     let weight = thousandths + if whole == "1" { 1000 } else { 0 };
-    (is_number && weight <= 1000).then_some(weight)
+    (weight <= 1000).then_some(weight)
 }
 
 #[cfg(test)]
@@ -171,6 +175,10 @@ mod tests {
             (&["gzip;q=0, *"], None, true),
             (&["gzip;q=2"], None, true),
             (&["gzip;q=0.1234"], None, true),
+            (&["gzip;q=1.65535"], None, true),
+            (&["gzip;q=1.99999999999"], None, true),
+            (&["gzip;q=1.+5"], None, true),
+            (&["gzip;q=."], None, true),
             (&["gzip;q=-1"], None, true),
             (&["gzip;q="], None, true),
             (&["gzip;level=9;q=0.5"], Some("gzip"), true),
