@@ -396,8 +396,10 @@ impl Shard {
             None => maps.map(file, self.end)?,
         };
         // Acquire in there: entries that the length counts are there, and those that were parsed are where they were.
-        if map.used_len_bytes() != self.end {
-            self.map = Some(map);
+        let used_len_bytes = map.used_len_bytes();
+        if used_len_bytes != self.end {
+            // A map whose header is gone may be private memory, and would say so of whatever stands in the file later.
+            self.map = (used_len_bytes > self.end).then_some(map);
             return Some(Reread::NeedsParsing);
         }
         let Buffers {
