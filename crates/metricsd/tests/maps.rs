@@ -2,12 +2,17 @@
 //! them for the first time.
 
 mod common;
+#[path = "common/overlay.rs"]
+mod overlay;
+#[path = "common/watch.rs"]
+mod watch;
 
 use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::eventually;
 use common::shards::{key, shard_bytes};
@@ -16,7 +21,22 @@ use metricsd::directory::ShardDirectory;
 use metricsd::liveness::Answers;
 use metricsd::policy::Policy;
 use metricsd_exporter::{Family, Value, write_text};
-use metricsd_shard::Key;
+use metricsd_shard::{Key, file_system_supports_leases};
+use overlay::Overlay;
+use tempfile::TempDir;
+use watch::skip;
+
+/// Longer than it takes until a file's times are believed, and the file is mapped.
+const BELIEVED_AFTER: Duration = Duration::from_millis(500);
+
+/// A new directory whose files are mapped: in memory if the usual place is on another file system (overlayfs in a container).
+fn folder() -> TempDir {
+    let usual = tempfile::tempdir().unwrap();
+    match file_system_supports_leases(File::open(usual.path()).unwrap().as_fd()) {
+        Ok(_) => usual,
+        Err(_) => tempfile::tempdir_in("/dev/shm").unwrap(),
+    }
+}
 
 fn collector(directory: &Path) -> Collector {
     let directory = ShardDirectory::open(directory).expect("a directory");
@@ -74,7 +94,7 @@ fn name(shard: usize) -> String {
 
 #[test]
 fn what_is_done_to_a_mapped_file_shows_as_to_who_reads_it_for_the_first_time() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let directory = folder.path();
     let bytes: Vec<Vec<u8>> = (0..150)
         .map(|shard| shard_bytes(&entries(shard, 60)))
@@ -118,7 +138,7 @@ fn what_is_done_to_a_mapped_file_shows_as_to_who_reads_it_for_the_first_time() {
 
 #[test]
 fn stores_through_a_mapping_and_new_entries_show_in_the_next_collection() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let directory = folder.path();
     let path = directory.join(name(0));
     let all = entries(0, 300);
@@ -148,7 +168,7 @@ fn stores_through_a_mapping_and_new_entries_show_in_the_next_collection() {
 #[test]
 fn no_value_of_a_page_that_was_cut_away_is_ever_shown() {
     const SHARDS: usize = 24;
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let directory = folder.path();
     let bytes: Vec<Vec<u8>> = (0..SHARDS)
         .map(|shard| shard_bytes(&entries(shard, 400)))
@@ -192,4 +212,56 @@ fn no_value_of_a_page_that_was_cut_away_is_ever_shown() {
     }
     let text = page(&mut kept);
     assert_eq!(text.matches("a_total{").count(), SHARDS * 400);
+}
+
+#[test]
+fn a_file_that_was_emptied_and_written_again_is_mapped_again() {
+    let folder = folder();
+    let directory = folder.path();
+    let path = directory.join(name(0));
+    let bytes = shard_bytes(&entries(0, 60));
+    fs::write(&path, &bytes).unwrap();
+    let mut kept = collector(directory);
+    let before = until_mapped(&mut kept, directory, 1);
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(0).unwrap();
+    assert_eq!(page(&mut kept).matches("a_total{").count(), 0);
+    file.write_all_at(&bytes, 0).unwrap();
+    assert!(until_mapped(&mut kept, directory, 1) == before);
+}
+
+/// On overlayfs the first writer of a file from a lower layer makes an upper one. Who has the lower one open reads the upper one from then
+/// on, and maps the lower one.
+#[test]
+fn what_a_writer_stores_into_a_file_of_a_lower_layer_shows() {
+    let folder = folder();
+    let overlay = Overlay::mount(folder.path(), |lower| {
+        fs::write(lower.join(name(0)), shard_bytes(&entries(0, 2))).unwrap();
+    });
+    let overlay = match overlay {
+        Ok(overlay) => overlay,
+        Err(why) => {
+            return skip(
+                "what_a_writer_stores_into_a_file_of_a_lower_layer_shows",
+                &why,
+            );
+        }
+    };
+    let mut kept = collector(overlay.path());
+    let mut shows = |expected: &str| {
+        let since = Instant::now();
+        while since.elapsed() < BELIEVED_AFTER {
+            let text = page(&mut kept);
+            let first = text.lines().find(|line| line.contains("number=\"0\""));
+            let value = first.and_then(|line| line.rsplit(' ').next());
+            assert_eq!(value, Some(expected), "after {:?}", since.elapsed());
+        }
+    };
+    shows("1.0");
+    let mut stored = entries(0, 2);
+    stored[0].1 = 200.0;
+    let path = overlay.path().join(name(0));
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&shard_bytes(&stored), 0).unwrap();
+    shows("200.0");
 }

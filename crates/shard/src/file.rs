@@ -252,9 +252,12 @@ impl ShardFile {
     /// not believed here either.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's; or the file is on a file system where a map need not show what reading shows (any but ext4, XFS, btrfs and tmpfs).
     #[cfg(not(loom))]
     pub fn map(&self, len_bytes: usize) -> io::Result<ShardMap> {
+        if !self.file_system.maps_what_is_read() {
+            return Err(Errno::OPNOTSUPP.into());
+        }
         ShardMap::new(self.fd.as_fd(), len_bytes)
     }
 

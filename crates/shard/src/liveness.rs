@@ -95,6 +95,15 @@ impl FileSystem {
         )
     }
 
+    /// Whether a map of an open file shows what reading it shows. overlayfs reads from the upper file as soon as a writer has made one, and
+    /// maps the lower one as long as the descriptor is open; elsewhere pages may be copies that nobody brings up to date.
+    pub(crate) const fn maps_what_is_read(self) -> bool {
+        matches!(
+            self,
+            FileSystem::Ext4 | FileSystem::Xfs | FileSystem::Btrfs | FileSystem::Tmpfs
+        )
+    }
+
     /// The file system that an open file or directory is on.
     pub(crate) fn of(file: BorrowedFd<'_>) -> FileSystem {
         // The field's type differs between targets; a magic number has 32 bits.

@@ -10,12 +10,22 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use metricsd_shard::{
-    HEADER_LEN_BYTES, Lost, ShardFile, encode_entry, encode_header, ignore_sigio, parse_from,
+    HEADER_LEN_BYTES, Lost, ShardFile, encode_entry, encode_header, file_system_supports_leases,
+    ignore_sigio, parse_from,
 };
 use tempfile::TempDir;
 
 /// Entries of this many pages and a half; value number i is i + 1, its timestamp twice that.
 const PAGES: usize = 3;
+
+/// A new directory where files are mapped: in memory if the usual place is on another file system (overlayfs in a container).
+fn folder() -> TempDir {
+    let usual = tempfile::tempdir().unwrap();
+    match file_system_supports_leases(File::open(usual.path()).unwrap().as_fd()) {
+        Ok(_) => usual,
+        Err(_) => tempfile::tempdir_in("/dev/shm").unwrap(),
+    }
+}
 
 fn shard_bytes() -> Vec<u8> {
     let mut body = Vec::new();
@@ -62,7 +72,7 @@ fn map_count(folder: &TempDir) -> usize {
 
 #[test]
 fn a_map_shows_what_the_file_holds_now() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let bytes = shard_bytes();
     let offsets = offsets(&bytes);
     let (path, file) = shard(&folder, "counter_1.db", &bytes);
@@ -99,7 +109,7 @@ fn a_map_shows_what_the_file_holds_now() {
 
 #[test]
 fn a_file_that_is_cut_anywhere_before_its_last_value_is_lost_to_its_map_for_good() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let bytes = shard_bytes();
     let offsets = offsets(&bytes);
     let last_value = *offsets.last().unwrap() as usize;
@@ -141,7 +151,7 @@ fn a_file_that_is_cut_anywhere_before_its_last_value_is_lost_to_its_map_for_good
 
 #[test]
 fn an_empty_file_has_a_map_without_a_length() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (_, file) = shard(&folder, "counter_1.db", b"");
     let mut map = file.map(0).unwrap();
     assert_eq!(map.used_len_bytes(), 0);
@@ -151,7 +161,7 @@ fn an_empty_file_has_a_map_without_a_length() {
 /// Cut ones among them, each of which is two ranges until it is given up.
 #[test]
 fn maps_that_are_given_up_leave_nothing_behind() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let bytes = shard_bytes();
     let offsets = offsets(&bytes);
     let mut values = vec![0.0; offsets.len()];
@@ -181,7 +191,7 @@ fn maps_that_are_given_up_leave_nothing_behind() {
 #[test]
 fn who_maps_for_reading_is_no_writer() {
     ignore_sigio().unwrap();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let bytes = shard_bytes();
     let (path, file) = shard(&folder, "counter_1.db", &bytes);
     let without = file.probe();
