@@ -50,20 +50,26 @@ impl MapBudget {
 
     /// Maps the first bytes of a file, if there is room for it, and if the system can.
     pub(super) fn map(self: &Arc<Self>, file: &ShardFile, len_bytes: usize) -> Option<KeptMap> {
-        // Relaxed: two counts that nobody infers anything else from. Threads that add at once may each find the budget spent, which costs
+        // Relaxed: two counts that nobody infers anything else from. Threads that take at once may each find the budget spent, which costs
         // one of them a map and never the budget.
-        let is_over = self.count.fetch_add(1, Ordering::Relaxed) >= self.count_max
-            || self.len_bytes.load(Ordering::Relaxed) + len_bytes > self.len_max_bytes;
+        let len_bytes = ShardMap::len_bytes_for(len_bytes);
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let taken_bytes = self.len_bytes.fetch_add(len_bytes, Ordering::Relaxed);
+        let is_over = count >= self.count_max || taken_bytes + len_bytes > self.len_max_bytes;
         let map = (!is_over).then(|| file.map(len_bytes).ok()).flatten();
         let Some(map) = map else {
-            self.count.fetch_sub(1, Ordering::Relaxed);
+            self.give_back(len_bytes);
             return None;
         };
-        self.len_bytes.fetch_add(map.len_bytes(), Ordering::Relaxed);
         Some(KeptMap {
             map,
             budget: Arc::clone(self),
         })
+    }
+
+    fn give_back(&self, len_bytes: usize) {
+        self.len_bytes.fetch_sub(len_bytes, Ordering::Relaxed);
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -97,11 +103,7 @@ impl KeptMap {
 
 impl Drop for KeptMap {
     fn drop(&mut self) {
-        let budget = &self.budget;
-        budget
-            .len_bytes
-            .fetch_sub(self.map.len_bytes(), Ordering::Relaxed);
-        budget.count.fetch_sub(1, Ordering::Relaxed);
+        self.budget.give_back(self.map.len_bytes());
     }
 }
 
@@ -109,11 +111,18 @@ impl Drop for KeptMap {
 mod tests {
     use std::os::fd::AsFd;
 
+    use metricsd_shard::file_system_supports_leases;
+
     use super::*;
 
     #[test]
     fn nobody_gets_a_map_beyond_the_budget_and_what_is_dropped_can_be_had_again() {
-        let folder = tempfile::tempdir().unwrap();
+        let usual = tempfile::tempdir().unwrap();
+        let is_mapped = file_system_supports_leases(fs::File::open(&usual).unwrap().as_fd());
+        let folder = match is_mapped {
+            Ok(_) => usual,
+            Err(_) => tempfile::tempdir_in("/dev/shm").unwrap(),
+        };
         let directory = fs::File::open(folder.path()).unwrap();
         fs::write(folder.path().join("counter_1.db"), [0; 20_000]).unwrap();
         let file = ShardFile::open_at(directory.as_fd(), "counter_1.db").unwrap();

@@ -34,9 +34,7 @@ pub struct Lost;
 
 impl ShardMap {
     pub(crate) fn new(file: BorrowedFd<'_>, len_bytes: usize) -> io::Result<ShardMap> {
-        let len_bytes = len_bytes
-            .max(HEADER_LEN_BYTES)
-            .next_multiple_of(rustix::param::page_size());
+        let len_bytes = ShardMap::len_bytes_for(len_bytes);
         // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory; a wrong descriptor or length is an
         // error that is checked below.
         let base = unsafe {
@@ -62,6 +60,13 @@ impl ShardMap {
         // SAFETY: the range that was just mapped; populating changes no content.
         unsafe { libc::madvise(base, len_bytes, libc::MADV_POPULATE_READ) };
         Ok(map)
+    }
+
+    /// How many bytes a map of the first `len_bytes` of a file takes: whole pages.
+    pub fn len_bytes_for(len_bytes: usize) -> usize {
+        len_bytes
+            .max(HEADER_LEN_BYTES)
+            .next_multiple_of(rustix::param::page_size())
     }
 
     /// How many bytes are mapped.
