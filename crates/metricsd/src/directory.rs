@@ -100,17 +100,27 @@ pub struct DirectoryTimes {
 
 impl DirectoryTimes {
     /// Whether both lie so far in the past that a later change would have left another time. `granularity` says how coarse the
-    /// file system's clock may be.
+    /// file system's clock may be; a time without a part of a second may be one of those that are kept in seconds.
     pub fn are_older_than(&self, granularity: Duration, now: SystemTime) -> bool {
         let now = now
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |now| now.as_nanos() as i128);
-        let distance = |(seconds, nanoseconds): (i64, i64)| {
-            (now - (i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds))).unsigned_abs()
-        };
-        distance(self.modified).min(distance(self.changed)) > granularity.as_nanos()
+        [self.modified, self.changed]
+            .into_iter()
+            .all(|(seconds, nanoseconds)| {
+                let time = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+                let coarse = if nanoseconds == 0 {
+                    WHOLE_SECOND
+                } else {
+                    Duration::ZERO
+                };
+                (now - time).unsigned_abs() > (granularity + coarse).as_nanos()
+            })
     }
 }
+
+/// How coarse the times of some file systems are: ext3 has no parts of a second, nor has ext4 with inodes of 128 bytes.
+pub(crate) const WHOLE_SECOND: Duration = Duration::from_secs(1);
 
 impl ShardDirectory {
     /// Makes the directory and its parents if they are missing, and opens it.
@@ -261,5 +271,25 @@ impl ShardDirectory {
 impl AsFd for ShardDirectory {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_in_whole_seconds_prove_nothing_before_the_second_is_over() {
+        let granularity = Duration::from_millis(100);
+        let at = |milliseconds| SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds);
+        let (coarse, fine) = ((10, 0), (10, 1));
+        let both = |modified, changed| DirectoryTimes { modified, changed };
+        for times in [both(coarse, coarse), both(fine, coarse), both(coarse, fine)] {
+            assert!(!times.are_older_than(granularity, at(10_950)));
+            assert!(times.are_older_than(granularity, at(11_200)));
+        }
+        let times = both(fine, fine);
+        assert!(!times.are_older_than(granularity, at(10_100)));
+        assert!(times.are_older_than(granularity, at(10_950)));
     }
 }

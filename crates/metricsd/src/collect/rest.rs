@@ -17,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use metricsd_shard::{FileStat, FileSystem, Liveness};
 
 use super::shard::TIME_GRANULARITY;
+use crate::directory::WHOLE_SECOND;
 use crate::liveness::Answer;
 
 /// After this long a shard is read again in spite of the proof: what it does not cover is shown late then, not never.
@@ -51,15 +52,24 @@ impl FileTimes {
             let distance = now
                 .duration_since(time)
                 .unwrap_or_else(|future| future.duration());
-            distance > TIME_GRANULARITY
+            distance > granularity_of(time)
         })
     }
 
     fn are_long_before(&self, then: SystemTime) -> bool {
         [self.modified, self.changed].into_iter().all(|time| {
             then.duration_since(time)
-                .is_ok_and(|distance| distance > TIME_GRANULARITY)
+                .is_ok_and(|distance| distance > granularity_of(time))
         })
+    }
+}
+
+/// How far from a time a change may be that leaves the same one. A time without a part of a second may be kept in seconds.
+fn granularity_of(time: SystemTime) -> Duration {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    match since.unwrap_or_default().subsec_nanos() {
+        0 => WHOLE_SECOND + TIME_GRANULARITY,
+        _ => TIME_GRANULARITY,
     }
 }
 
@@ -123,6 +133,18 @@ mod tests {
             !is_at_rest(idle, same, at(2), at(2) + REREAD_INTERVAL),
             "read too long ago"
         );
+    }
+
+    #[test]
+    fn times_in_whole_seconds_are_believed_a_second_later() {
+        let second = SystemTime::UNIX_EPOCH + Duration::from_secs(10);
+        let (coarse, fine) = (times(second, second), second + Duration::from_millis(1));
+        let before_the_next = second + Duration::from_millis(950);
+        assert!(!coarse.are_far_from(before_the_next) && !coarse.are_long_before(before_the_next));
+        assert!(!times(fine, second).are_far_from(before_the_next));
+        assert!(times(fine, fine).are_far_from(before_the_next));
+        let later = second + WHOLE_SECOND + LONG;
+        assert!(coarse.are_far_from(later) && coarse.are_long_before(later));
     }
 
     #[test]
