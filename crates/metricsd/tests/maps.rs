@@ -31,10 +31,11 @@ const BELIEVED_AFTER: Duration = Duration::from_millis(500);
 
 /// A new directory whose files are mapped: in memory if the usual place is on another file system (overlayfs in a container).
 fn folder() -> TempDir {
-    let usual = tempfile::tempdir().unwrap();
-    match file_system_supports_leases(File::open(usual.path()).unwrap().as_fd()) {
+    let usual = tempfile::tempdir().expect("a folder");
+    let opened = File::open(usual.path()).expect("a folder that can be read");
+    match file_system_supports_leases(opened.as_fd()) {
         Ok(_) => usual,
-        Err(_) => tempfile::tempdir_in("/dev/shm").unwrap(),
+        Err(_) => tempfile::tempdir_in("/dev/shm").expect("a folder in memory"),
     }
 }
 

@@ -1,4 +1,5 @@
 //! An overlayfs with one lower layer, as the root of a container is.
+#![allow(unreachable_pub, reason = "a part of the tests' own")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
