@@ -61,15 +61,20 @@ pub fn run(words: &[String]) -> Result<()> {
     );
     machine::describe(&options.python, &mut report);
     let head = report.mark();
+    let folder = workspace::root().join("target/bench");
     for part in PARTS {
         if options.wants(part) {
             measure(part, &options, directory.path(), &mut report)
                 .with_context(|| format!("measuring '{part}'"))?;
+            // Who ends a long run keeps what was measured.
+            let so_far = report.with(head, &targets::table(&report));
+            so_far.write(&folder, "report.md")?;
         }
     }
-    report.insert(head, &targets::table(&report));
+    let targets = targets::table(&report);
+    println!("{targets}");
+    report = report.with(head, &targets);
     report.line(include_str!("../notes.md").trim_end());
-    let folder = workspace::root().join("target/bench");
     report.write(&folder, "report.md")?;
     std::fs::write(folder.join("figures.tsv"), report.figures_as_text())
         .context("writing the figures")?;

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 /// Lines of Markdown, printed as they come and written at the end.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Report {
     text: String,
     figures: BTreeMap<String, f64>,
@@ -92,10 +92,11 @@ impl Report {
         self.text.len()
     }
 
-    /// Puts text where a mark was taken, and shows it.
-    pub(crate) fn insert(&mut self, mark: usize, text: &str) {
-        println!("{text}");
-        self.text.insert_str(mark, text);
+    /// The same report with text where a mark was taken.
+    pub(crate) fn with(&self, mark: usize, text: &str) -> Report {
+        let mut report = self.clone();
+        report.text.insert_str(mark, text);
+        report
     }
 
     /// Writes the text as `name` into a folder, the pictures below it, and the figures beside it.

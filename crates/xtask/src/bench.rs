@@ -15,12 +15,12 @@ pub const PARTS: [&str; 14] = [
     "render",
     "collect",
     "scrape",
-    "growth",
     "dead",
     "restart",
     "churn",
     "session",
     "sentinel",
+    "growth",
 ];
 
 /// Whether the benchmark understands all of these words, so that a mistyped one is told before anything is built.
