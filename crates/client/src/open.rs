@@ -1,6 +1,6 @@
 //! Families whose label names and values are known at run time only, for facades over this crate.
 //! Invariant: what a `label_set!` refuses at compile time is refused here at run time: forbidden and illegal label names, values that are
-//! too long, and more series than [`COMBINATIONS_MAX`]. A series has one set of cells, whatever the order of its labels.
+//! too long, and more series than [`COMBINATIONS_MAX`](crate::COMBINATIONS_MAX). A series has one set of cells, whatever the order of its labels.
 //! It must not be on a hot path: each look-up sorts labels and takes a lock, and its caller keeps the handle.
 
 use std::collections::BTreeMap;
