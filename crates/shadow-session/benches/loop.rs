@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use market::{Feed, Sequence};
-use metricsd_client::{Registry, Target};
+use metricsd_client::{Registry, Status, Target};
 use shadow_session::cli::Cli;
 use shadow_session::desk::Desk;
 use shadow_session::pace::{Pace, Stop};
@@ -65,11 +65,11 @@ fn main() -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "shadow-session loop: {:.0} candles/s median, {:.0} best of {ROUNDS} rounds of {passes} passes over {} candles; status {:?}",
+        "shadow-session loop: {:.0} candles/s median, {:.0} best of {ROUNDS} rounds of {passes} passes over {} candles; into shards: {}",
         rates[ROUNDS / 2],
         rates[ROUNDS - 1],
         job.feed.rows.len(),
-        registry.status()
+        matches!(registry.status(), Status::Shards { .. })
     )
 }
 
