@@ -59,7 +59,7 @@ pub(super) struct Journal {
     len: u64,
     /// Whether there may be bytes behind it.
     is_torn: bool,
-    _lock: File,
+    lock: File,
 }
 
 /// What was found when it was opened.
@@ -68,6 +68,13 @@ pub(super) struct Found {
     pub(super) records: Vec<Record>,
     /// Bytes that were no records, in the middle of others; a copy of the file is kept.
     pub(super) damaged_bytes: usize,
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // To close the file would not do: a child that was forked a moment ago, and is no other program yet, holds the same lock.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Journal {
@@ -127,7 +134,7 @@ impl Journal {
             file,
             len: contents.end as u64,
             is_torn: contents.end < bytes.len(),
-            _lock: lock,
+            lock,
         };
         journal
             .repair()

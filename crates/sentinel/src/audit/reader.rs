@@ -25,22 +25,31 @@ pub(super) enum Line<'a> {
 pub(super) struct Lines<R> {
     from: R,
     buffer: Vec<u8>,
+    /// The file ended once. What a writer appended since then may be the rest of the line that it ended in.
+    is_at_end: bool,
 }
 
 impl<R: BufRead> Lines<R> {
     pub(super) fn new(from: R) -> Lines<R> {
-        let buffer = Vec::new();
-        Lines { from, buffer }
+        Lines {
+            from,
+            buffer: Vec::new(),
+            is_at_end: false,
+        }
     }
 
-    /// The next line; none at the end.
+    /// The next line; none at the end, and from then on none, although the file may be appended to meanwhile.
     pub(super) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+        if self.is_at_end {
+            return Ok(None);
+        }
         self.buffer.clear();
         let len_max = LINE_LEN_MAX_BYTES as u64;
         let found = (&mut self.from)
             .take(len_max)
             .read_until(b'\n', &mut self.buffer)?;
         if found == 0 {
+            self.is_at_end = true;
             return Ok(None);
         }
         if self.buffer.last() == Some(&b'\n') {
@@ -48,6 +57,7 @@ impl<R: BufRead> Lines<R> {
             return Ok(Some(Line::Ended(&self.buffer)));
         }
         if found < LINE_LEN_MAX_BYTES {
+            self.is_at_end = true;
             return Ok(Some(Line::Unended(&self.buffer)));
         }
         self.from.skip_until(b'\n')?;

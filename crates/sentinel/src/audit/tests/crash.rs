@@ -2,6 +2,9 @@
 //!
 //! Claim: what was acknowledged is there and is reproduced, and nothing that such an end leaves is called damage.
 
+use std::collections::VecDeque;
+use std::io::{self, BufReader};
+
 use super::*;
 use crate::gateway::intent_log::tests::simulated::{Fault, POWER_CUTS};
 
@@ -142,4 +145,45 @@ fn a_disk_that_stays_full_is_not_filled_with_names() {
         assert!(audit.decision(&Made::buy(0).decision()).is_err());
     }
     assert_eq!(disk.names().len(), 1);
+}
+
+/// A file that is appended to while it is read: an end of it was seen, and then there is more.
+struct Growing(VecDeque<Vec<u8>>);
+
+impl io::Read for Growing {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let next = self.0.pop_front().unwrap_or_default();
+        into[..next.len()].copy_from_slice(&next);
+        Ok(next.len())
+    }
+}
+
+#[test]
+fn a_line_that_is_written_while_it_is_read_is_no_damage() {
+    let disk = Simulated::default();
+    let mut audit = Audit::open_in(disk.clone(), &start(), u64::MAX).unwrap();
+    audit.outcome(&outcome(0)).unwrap();
+    let name = disk.names().pop().unwrap();
+    let bytes = disk.contents(&name);
+    let last_begins = bytes[..bytes.len() - 1]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .unwrap()
+        + 1;
+    // Also where all but the end of the last line was there.
+    for cut in last_begins..=bytes.len() {
+        let (before, after) = bytes.split_at(cut);
+        let pieces = [before.to_vec(), Vec::new(), after.to_vec()];
+        let growing = BufReader::with_capacity(bytes.len(), Growing(pieces.into()));
+        let mut lines = reader::Lines::new(growing);
+        let mut framed = 0;
+        while let Some(line) = lines.next().unwrap() {
+            match reader::read(&line) {
+                reader::Read::Framed(_) => framed += 1,
+                reader::Read::Torn => {}
+                reader::Read::Damaged(why) => panic!("cut at {cut}: {why}"),
+            }
+        }
+        assert!(framed >= 1, "cut at {cut}");
+    }
 }

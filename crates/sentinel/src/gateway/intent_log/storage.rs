@@ -67,7 +67,14 @@ pub trait Storage {
 pub struct Disk {
     directory: PathBuf,
     /// Locked as long as this is there; the kernel lets go of it when the process ends, however it ends.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // To close the file would not do: a child that was forked a moment ago, and is no other program yet, holds the same lock.
+        let _ = self.lock.unlock();
+    }
 }
 
 const LOCK_NAME: &str = "lock";
@@ -89,7 +96,7 @@ impl Disk {
         match lock.try_lock() {
             Ok(()) => Ok(Some(Disk {
                 directory: directory.to_owned(),
-                _lock: lock,
+                lock,
             })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),

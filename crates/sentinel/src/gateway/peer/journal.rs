@@ -118,6 +118,13 @@ impl JournalFile {
     }
 }
 
+impl Drop for JournalFile {
+    fn drop(&mut self) {
+        // To close the file would not do: a child that was forked a moment ago, and is no other program yet, holds the same lock.
+        let _ = self.file.unlock();
+    }
+}
+
 impl Journal for JournalFile {
     fn append(&mut self, record: &Record) -> Result<(), JournalError> {
         if self.is_broken {
