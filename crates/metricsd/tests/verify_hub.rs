@@ -2,6 +2,8 @@
 //! programs is in `crates/xtask/tests/verify_hub`.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+#[path = "common/checks.rs"]
+mod checks;
 mod common;
 #[path = "common/fake.rs"]
 mod fake;
@@ -12,6 +14,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::Command;
 
+use checks::Run;
 use common::{eventually, metricsd, run, signal};
 use hub::{Hub, World, target};
 use metricsd::verify::hub::CHECKS;
@@ -23,31 +26,8 @@ fn child() {
     common::child::obey();
 }
 
-/// What a run said, and its exit code.
-struct Run {
-    code: Option<i32>,
-    lines: Vec<String>,
-    text: String,
-}
-
+/// What these tests ask besides.
 impl Run {
-    #[track_caller]
-    fn of_check(&self, word: &str, id: &str) -> &str {
-        let begin = format!("{word}|{id}|");
-        let found = self.lines.iter().find(|line| line.starts_with(&begin));
-        found.unwrap_or_else(|| panic!("no {begin} in:\n{}", self.text))
-    }
-
-    #[track_caller]
-    fn fails(&self, id: &str, word: &str) {
-        let line = self.of_check("FAIL", id);
-        assert!(line.contains(word), "no {word:?} in {line}");
-        assert_eq!(self.code, Some(1), "{}", self.text);
-        assert_eq!(self.lines.last().map(String::as_str), Some("RESULT=FAIL"));
-        let at = self.lines.iter().position(|it| it == line).unwrap();
-        assert!(self.lines[at + 1].starts_with("NEXT|"), "{}", self.text);
-    }
-
     /// Which checks failed, the verdict apart.
     fn failed(&self) -> Vec<&str> {
         let failed = self

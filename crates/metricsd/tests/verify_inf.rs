@@ -2,6 +2,8 @@
 //! it is in `crates/xtask/tests/verify_inf.rs`.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+#[path = "common/checks.rs"]
+mod checks;
 mod common;
 #[path = "common/fake.rs"]
 mod fake;
@@ -12,9 +14,10 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use checks::Run;
 use common::{metricsd, run, signal};
 use fake::{Fake, TEXT};
 use inf_page::{Sight, now, with, without};
@@ -30,40 +33,8 @@ const IMPOSTOR: &str = "METRICSD_TEST_INF_IMPOSTOR";
 /// Ends the line with the impostor's address; the test harness prints before it.
 const SERVING: &str = "serving at ";
 
-/// What a run said, and its exit code.
-struct Run {
-    code: Option<i32>,
-    lines: Vec<String>,
-    text: String,
-}
-
+/// What these tests ask besides.
 impl Run {
-    fn of(output: &Output) -> Run {
-        let text = String::from_utf8(output.stdout.clone()).unwrap();
-        Run {
-            code: output.status.code(),
-            lines: text.lines().map(str::to_owned).collect(),
-            text: format!("{text}{}", String::from_utf8_lossy(&output.stderr)),
-        }
-    }
-
-    #[track_caller]
-    fn of_check(&self, word: &str, id: &str) -> &str {
-        let begin = format!("{word}|{id}|");
-        let found = self.lines.iter().find(|line| line.starts_with(&begin));
-        found.unwrap_or_else(|| panic!("no {begin} in:\n{}", self.text))
-    }
-
-    #[track_caller]
-    fn fails(&self, id: &str, word: &str) {
-        let line = self.of_check("FAIL", id);
-        assert!(line.contains(word), "no {word:?} in {line}");
-        assert_eq!(self.code, Some(1), "{}", self.text);
-        assert_eq!(self.lines.last().map(String::as_str), Some("RESULT=FAIL"));
-        let at = self.lines.iter().position(|it| it == line).unwrap();
-        assert!(self.lines[at + 1].starts_with("NEXT|"), "{}", self.text);
-    }
-
     /// The checks that failed, without the verdict.
     fn failed(&self) -> BTreeSet<&str> {
         let ids = self.lines.iter().filter_map(|line| {

@@ -2,18 +2,20 @@
 //! real Prometheus is in `crates/xtask/tests/verify.rs`.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+#[path = "common/checks.rs"]
+mod checks;
 mod common;
 #[path = "common/fake.rs"]
 mod fake;
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use checks::Run;
 use common::child::WriterChild;
 use common::shards::{counter, write_shard};
 use common::{Daemon, metricsd, run};
@@ -78,41 +80,8 @@ impl Place {
     }
 }
 
-/// What a run said, and its exit code.
-struct Run {
-    code: Option<i32>,
-    lines: Vec<String>,
-    text: String,
-}
-
+/// What these tests ask besides.
 impl Run {
-    fn of(output: &Output) -> Run {
-        let text = String::from_utf8(output.stdout.clone()).unwrap();
-        Run {
-            code: output.status.code(),
-            lines: text.lines().map(str::to_owned).collect(),
-            text: format!("{text}{}", String::from_utf8_lossy(&output.stderr)),
-        }
-    }
-
-    /// The line of a check.
-    #[track_caller]
-    fn of_check(&self, word: &str, id: &str) -> &str {
-        let begin = format!("{word}|{id}|");
-        let found = self.lines.iter().find(|line| line.starts_with(&begin));
-        found.unwrap_or_else(|| panic!("no {begin} in:\n{}", self.text))
-    }
-
-    #[track_caller]
-    fn fails(&self, id: &str, word: &str) {
-        let line = self.of_check("FAIL", id);
-        assert!(line.contains(word), "no {word:?} in {line}");
-        assert_eq!(self.code, Some(1), "{}", self.text);
-        assert_eq!(self.lines.last().map(String::as_str), Some("RESULT=FAIL"));
-        let at = self.lines.iter().position(|it| it == line).unwrap();
-        assert!(self.lines[at + 1].starts_with("NEXT|"), "{}", self.text);
-    }
-
     #[track_caller]
     fn passes(&self, id: &str) {
         self.of_check("PASS", id);
