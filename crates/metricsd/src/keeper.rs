@@ -315,7 +315,7 @@ impl Rounds {
             let is_reconciled = work.is_reconciled;
             if is_reconciled {
                 drop(work.refresh());
-                self.note(&mut work.collector, false);
+                self.note_all(&mut work.collector);
             }
             is_reconciled
         };

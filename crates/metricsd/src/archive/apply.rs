@@ -138,7 +138,7 @@ impl State {
             known.origin = Some(origin.clone());
         }
         known.see(holdings);
-        gauges.iter().for_each(|entry| known.see_gauge(entry));
+        known.see_gauges(&gauges);
     }
 
     fn absorb(
@@ -168,7 +168,7 @@ impl State {
             add_total(&mut self.totals, &mut amounts, key, sum, oddities);
         });
         known.revise(&mut self.last_revision);
-        gauges.iter().for_each(|entry| known.see_gauge(entry));
+        known.see_gauges(&gauges);
         if !is_repeated || !amounts.is_empty() {
             let absorption = known.absorption(Cause::Absorbed, at_unix_seconds, amounts);
             self.ledger.push(absorption);
@@ -302,7 +302,7 @@ impl State {
                 Some(_) if self.ended.discard(*key, identity) => {}
                 Some(_) => {
                     let known = self.known.entry(identity.clone()).or_default();
-                    known.gauges.entry(*key).or_default().is_discarded = true;
+                    known.gauges.entry(*key).is_discarded = true;
                 }
             }
         }
@@ -319,8 +319,8 @@ impl State {
             {
                 continue;
             }
-            for (key, cell) in &mut known.gauges {
-                cell.is_discarded |= expires(*key);
+            for (key, cell) in known.gauges.iter_mut() {
+                cell.is_discarded |= expires(key);
             }
         }
     }

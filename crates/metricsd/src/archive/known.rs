@@ -11,6 +11,7 @@ use super::exact::Exact;
 use super::ledger::{Absorption, Amounts, Cause};
 use super::model::KeyId;
 use super::record::{Entry, Origin, Shortfall};
+use super::sorted::Sorted;
 
 /// How far a shard has come.
 /// The numbers are part of the format.
@@ -31,8 +32,12 @@ pub struct Known {
     pub(super) phase: Phase,
     pub(super) origin: Option<Origin>,
     pub(super) ended_at_unix_seconds: Option<f64>,
-    pub(super) counts: BTreeMap<KeyId, CountCell>,
-    pub(super) gauges: BTreeMap<KeyId, GaugeCell>,
+    /// For each series that adds up, what was last known to be in the file (`h`): never less than was absorbed, unless the writer
+    /// itself went back.
+    pub(super) seen: Sorted<Exact>,
+    /// For those among them of which anything was absorbed or lost.
+    pub(super) moved: Sorted<Moved>,
+    pub(super) gauges: Sorted<GaugeCell>,
     pub(super) revision: Revision,
 }
 
@@ -55,15 +60,26 @@ impl Revision {
     }
 }
 
-/// One series' numbers of one shard that add up.
+/// What makes a series of one shard count with another number than its file holds. Of nearly all shards nothing does.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct CountCell {
-    /// What was last known to be in the file (`h`): never less than was absorbed, unless the writer itself went back.
-    pub(super) seen: Exact,
+pub(super) struct Moved {
     /// What is in the archive (`a`).
     pub(super) absorbed: Exact,
     /// What power cuts took and the archive does not hold (`b`).
     pub(super) rebase: Exact,
+}
+
+impl Moved {
+    /// `b - a`.
+    fn correction(&self) -> Exact {
+        let mut sum = self.rebase.clone();
+        sum.subtract_sum(&self.absorbed);
+        sum
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.absorbed.is_zero() && self.rebase.is_zero()
+    }
 }
 
 /// One gauge of one shard.
@@ -91,8 +107,9 @@ impl Default for Known {
             phase: Phase::Seen,
             origin: None,
             ended_at_unix_seconds: None,
-            counts: BTreeMap::new(),
-            gauges: BTreeMap::new(),
+            seen: Sorted::default(),
+            moved: Sorted::default(),
+            gauges: Sorted::default(),
             revision: Revision::default(),
         }
     }
@@ -117,9 +134,8 @@ impl Known {
     /// What the shard adds to a series while its file holds `file`: `f - a + b`.
     pub fn contribution(&self, key: KeyId, file: &Exact) -> Exact {
         let mut sum = file.clone();
-        if let Some(cell) = self.counts.get(&key) {
-            sum.subtract_sum(&cell.absorbed);
-            sum.merge(&cell.rebase);
+        if let Some(moved) = self.moved.get(key) {
+            sum.merge(&moved.correction());
         }
         sum
     }
@@ -127,10 +143,9 @@ impl Known {
     /// For each series of which something was absorbed or rebased, what has to be added to what the file holds: `b - a`. Also
     /// for series that the file does not hold (any more).
     pub fn corrections(&self) -> impl Iterator<Item = (KeyId, Exact)> + '_ {
-        self.counts.iter().filter_map(|(key, cell)| {
-            let mut sum = cell.rebase.clone();
-            sum.subtract_sum(&cell.absorbed);
-            (!sum.is_zero()).then_some((*key, sum))
+        self.moved.iter().filter_map(|(key, moved)| {
+            let sum = moved.correction();
+            (!sum.is_zero()).then_some((key, sum))
         })
     }
 
@@ -152,17 +167,17 @@ impl Known {
 
     /// The series of which something is known, with what was last known to be in the file (`h`).
     pub fn last_known(&self) -> impl Iterator<Item = (KeyId, &Exact)> {
-        self.counts.iter().map(|(key, cell)| (*key, &cell.seen))
+        self.seen.iter()
     }
 
     /// What was last known to be in the file of one series (`h`).
     pub fn seen(&self, key: KeyId) -> Option<&Exact> {
-        self.counts.get(&key).map(|cell| &cell.seen)
+        self.seen.get(key)
     }
 
     /// The last known value of one gauge and its timestamp, discarded or not.
     pub fn gauge(&self, key: KeyId) -> Option<(f64, f64)> {
-        self.gauges.get(&key)?.set
+        self.gauges.get(key)?.set
     }
 
     /// The gauges of which a value is known and not discarded: value and timestamp.
@@ -172,13 +187,13 @@ impl Known {
             .filter(|(_, cell)| !cell.is_discarded)
             .filter_map(|(key, cell)| {
                 let (value, timestamp) = cell.set?;
-                Some((*key, value, timestamp))
+                Some((key, value, timestamp))
             })
     }
 
     /// Whether this shard's value of a gauge is discarded for good.
     pub fn is_discarded(&self, key: KeyId) -> bool {
-        self.gauges.get(&key).is_some_and(|cell| cell.is_discarded)
+        self.gauges.get(key).is_some_and(|cell| cell.is_discarded)
     }
 
     /// What the file lacks of what was last known to be in it: `max(0, h - f)` for each series. After a power cut for
@@ -194,31 +209,37 @@ impl Known {
 
     /// As [`Known::shortfalls`].
     pub(super) fn shortfalls_of(&self, holdings: &Holdings) -> Vec<Shortfall> {
-        let shortfall = |(key, cell): (&KeyId, &CountCell)| {
-            let file = holdings.get(key).cloned().unwrap_or_default();
-            let mut missing = cell.seen.clone();
+        let shortfall = |(key, seen): (KeyId, &Exact)| {
+            let file = holdings.get(&key).cloned().unwrap_or_default();
+            let mut missing = seen.clone();
             missing.subtract_sum(&file);
-            (missing.sign() == Some(Ordering::Greater)).then_some(Shortfall {
-                key: *key,
-                file,
-                missing,
-            })
+            (missing.sign() == Some(Ordering::Greater)).then_some(Shortfall { key, file, missing })
         };
-        self.counts.iter().filter_map(shortfall).collect()
+        self.seen.iter().filter_map(shortfall).collect()
     }
 
     /// Takes over what the file holds; series that are not named stay as they are.
     pub(super) fn see(&mut self, holdings: Holdings) {
+        self.seen.make_places(holdings.keys().copied());
         for (key, held) in holdings {
-            self.counts.entry(key).or_default().seen = held;
+            *self.seen.entry(key) = held;
         }
+    }
+
+    /// Takes over gauges, one after the other.
+    pub(super) fn see_gauges(&mut self, entries: &[Entry]) {
+        let mut keys: Vec<KeyId> = entries.iter().map(|entry| entry.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        self.gauges.make_places(keys.iter().copied());
+        entries.iter().for_each(|entry| self.see_gauge(entry));
     }
 
     /// Takes over a gauge. One whose value was dropped is shown again when it is set anew; of `live*` gauges live processes
     /// decide, and what was discarded stays so.
-    pub(super) fn see_gauge(&mut self, entry: &Entry) {
+    fn see_gauge(&mut self, entry: &Entry) {
         let is_live = self.origin().is_none_or(|it| it.kind.is_live_gauge());
-        let cell = self.gauges.entry(entry.key).or_default();
+        let cell = self.gauges.entry(entry.key);
         let seen = GaugeCell {
             set: Some((entry.value, entry.timestamp)),
             is_discarded: cell.is_discarded,
@@ -229,15 +250,15 @@ impl Known {
 
     /// Whether any of its gauges is discarded.
     pub fn has_discarded(&self) -> bool {
-        self.gauges.values().any(|cell| cell.is_discarded)
+        self.gauges.iter().any(|(_, cell)| cell.is_discarded)
     }
 
     /// Nothing of what it is known to hold counts any more: `a = h`, `b = 0`. Gauges of one that is not alive are discarded.
     pub(super) fn drop_everything(&mut self) {
         self.settle(|_, _| ());
         if self.phase != Phase::Seen {
-            let cells = self.gauges.values_mut();
-            cells.for_each(|cell| cell.is_discarded = true);
+            let cells = self.gauges.iter_mut();
+            cells.for_each(|(_, cell)| cell.is_discarded = true);
         }
     }
 
@@ -252,7 +273,7 @@ impl Known {
             at_unix_seconds,
             cause,
             origin: self.origin.clone(),
-            series_count: self.counts.len() + self.gauges.len(),
+            series_count: self.seen.len() + self.gauges.len(),
             amounts: amounts.done(),
         }
     }
@@ -264,46 +285,62 @@ impl Known {
         mut holdings: Holdings,
         mut archive: impl FnMut(KeyId, &Exact),
     ) {
-        for (key, cell) in &mut self.counts {
-            let held = holdings.remove(key).unwrap_or_default();
-            let mut sum = held.clone();
-            sum.subtract_sum(&cell.absorbed);
-            sum.merge(&cell.rebase);
-            archive(*key, &sum);
-            *cell = CountCell {
-                seen: held.clone(),
-                absorbed: held,
-                rebase: Exact::default(),
-            };
+        // Before the new ones, which add no more than they hold.
+        let known: Vec<KeyId> = self.seen.iter().map(|(key, _)| key).collect();
+        for key in known {
+            let held = holdings.remove(&key).unwrap_or_default();
+            archive(key, &self.contribution(key, &held));
+            *self.seen.entry(key) = held;
         }
+        self.seen.make_places(holdings.keys().copied());
         for (key, held) in holdings {
             archive(key, &held);
-            let cell = CountCell {
-                seen: held.clone(),
-                absorbed: held,
-                rebase: Exact::default(),
-            };
-            self.counts.insert(key, cell);
+            *self.seen.entry(key) = held;
         }
+        self.absorb_seen();
+    }
+
+    /// `a = h`, `b = 0`.
+    fn absorb_seen(&mut self) {
+        self.moved = Sorted::default();
+        let absorbed = |seen: &Exact| Moved {
+            absorbed: seen.clone(),
+            rebase: Exact::default(),
+        };
+        let cells = self.seen.iter();
+        let cells = cells.map(|(key, seen)| (key, absorbed(seen)));
+        self.moved
+            .extend(cells.filter(|(_, moved)| !moved.is_nothing()));
     }
 
     /// The file is gone and what was last known of it goes to the archive: `A += h - a + b`, `a = h`, `b = 0`.
     pub(super) fn settle(&mut self, mut archive: impl FnMut(KeyId, &Exact)) {
-        for (key, cell) in &mut self.counts {
-            let mut sum = cell.seen.clone();
-            sum.subtract_sum(&cell.absorbed);
-            sum.merge(&cell.rebase);
-            archive(*key, &sum);
-            cell.absorbed = cell.seen.clone();
-            cell.rebase = Exact::default();
+        for (key, seen) in self.seen.iter() {
+            archive(key, &self.contribution(key, seen));
         }
+        self.absorb_seen();
     }
 
     /// The file holds less than was last known: `b += h - f`, and `f` is what is known from now on, so that the same
     /// shortfall is not found again.
     pub(super) fn rebase(&mut self, shortfall: &Shortfall) {
-        let cell = self.counts.entry(shortfall.key).or_default();
-        cell.rebase.merge(&shortfall.missing);
-        cell.seen = shortfall.file.clone();
+        let key = shortfall.key;
+        self.moved.entry(key).rebase.merge(&shortfall.missing);
+        *self.seen.entry(key) = shortfall.file.clone();
+    }
+
+    /// No more memory than it needs.
+    pub(super) fn shrink(&mut self) {
+        self.seen.shrink();
+        self.moved.shrink();
+        self.gauges.shrink();
+    }
+
+    /// As a checkpoint has it.
+    pub(super) fn restore(&mut self, key: KeyId, seen: Exact, moved: Moved) {
+        *self.seen.entry(key) = seen;
+        if !moved.is_nothing() {
+            *self.moved.entry(key) = moved;
+        }
     }
 }

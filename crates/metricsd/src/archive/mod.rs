@@ -28,6 +28,7 @@ mod recover;
 mod replay;
 mod report;
 mod reserve;
+mod sorted;
 mod state;
 mod storage;
 mod tend;
@@ -65,6 +66,9 @@ pub use view::{FileView, FrameContent, FrameView, begins_as_archive, is_archive_
 use journal::Journal;
 use recover::recover;
 use tend::Tending;
+
+/// Records whose room is kept for the next ones.
+const PENDING_KEPT: usize = 1024;
 
 /// How much room the archive takes and how often it makes itself short.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -266,6 +270,7 @@ impl<S: Storage> Archive<S> {
         for record in self.pending.drain(..) {
             state.apply(&record, &mut self.oddities);
         }
+        self.pending.shrink_to(PENDING_KEPT);
         self.oddities.truncate(ODDITIES_KEPT);
         Ok(step(&state))
     }

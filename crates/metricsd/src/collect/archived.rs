@@ -102,7 +102,8 @@ impl Archived {
         let new = (known..keys.len()).filter_map(|index| u32::try_from(index).ok());
         // A number whose name was lost stands for no series; it keeps its place.
         let new = new.map(|index| keys.get(SeriesId(index)).map_or(&[][..], |(_, raw)| raw));
-        if keys.len() - known < NEW_KEYS_MANY {
+        // What stands in shards as well is known by now.
+        if keys.len() - known < NEW_KEYS_MANY || catalog.len() * 2 > keys.len() {
             let new = new.map(|raw| catalog.intern(raw, policy));
             self.catalog_keys.extend(new);
             return;

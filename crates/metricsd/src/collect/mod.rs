@@ -45,6 +45,7 @@ pub use self::processes::Process;
 pub use self::rest::FileTimes;
 use self::shard::Buffers;
 pub use self::shard::{Place, Shard};
+pub use self::sightings::Told;
 pub use self::sources::Superseded;
 
 /// The catalog is made anew when more than this many keys and more than half of all are no longer used.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: what the archive is told of a shard is what was read of it, never more. Must not touch files.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use metricsd_shard::{ShardFile, ShardName};
@@ -11,6 +12,17 @@ use super::{Collector, Process};
 use crate::archive::{IdentityKey, Origin, SeriesKind};
 use crate::books::Sighting;
 use crate::sessions::UNNAMED_PROGRAM;
+
+/// What became of telling of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// The archive has taken it.
+    Taken,
+    /// It has not.
+    Refused,
+    /// It was not asked, and is asked of no further shard: enough waits already.
+    Later,
+}
 
 impl Collector {
     /// What the archive is told of a shard besides its numbers.
@@ -62,27 +74,34 @@ impl Collector {
         tell(&sightings)
     }
 
-    /// Tells of every shard with the entries (by index) that changed since it was told of last. `tell` says whether the archive has
-    /// taken it. With `only_urgent`, of those alone that it never heard of, and of those that have no name any more: a daemon that
-    /// is killed would not find them again.
+    /// Tells of every shard with the entries (by index) that changed since it was told of last, but of none in `told`, where those that
+    /// are told of are put. With `only_urgent`, of those alone that the archive never heard of, and of those that have no name any more:
+    /// a daemon that is killed would not find them again. False: it has to be called again, with the same `told`.
     pub fn tell_changes(
         &mut self,
         only_urgent: bool,
-        mut tell: impl FnMut(&Sighting<'_>, &[usize]) -> bool,
-    ) {
+        told: &mut HashSet<IdentityKey>,
+        mut tell: impl FnMut(&Sighting<'_>, &[usize]) -> Told,
+    ) -> bool {
         for position in 0..self.index.shards().len() {
             let shard = &self.index.shards()[position];
             if only_urgent && shard.was_noted() && shard.place == Place::Named {
                 continue;
             }
             let changed = shard.changed_entries();
-            if changed.is_empty() {
+            if changed.is_empty() || told.contains(&shard.identity_key) {
                 continue;
             }
-            if self.sight(shard, |sighting| tell(sighting, &changed)) {
+            let outcome = self.sight(shard, |sighting| tell(sighting, &changed));
+            if outcome == Told::Later {
+                return false;
+            }
+            told.insert(shard.identity_key.clone());
+            if outcome == Told::Taken {
                 self.index.shards_mut()[position].set_noted();
             }
         }
+        true
     }
 
     /// How many values that add up are so great that adding one changes nothing any more.

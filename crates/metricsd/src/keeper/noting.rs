@@ -3,6 +3,7 @@
 //! Invariant: a shard is told of at least as it was shown last before it is forgotten. Must not touch files.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -11,40 +12,82 @@ use metricsd_shard::Liveness;
 use super::{ELSEWHERE_PATIENCE, EXPIRE_INTERVAL, NOTE_INTERVAL, Rounds};
 use crate::archive::{IdentityKey, Phase};
 use crate::clock::unix_now;
-use crate::collect::{Collector, Place, Shard};
+use crate::collect::{Collector, Place, Shard, Told};
 use crate::daemon::lock;
+
+/// Bytes of notes that wait, beyond which they are made durable before more are made: a directory that is met for the first time would
+/// be in memory several times over.
+const NOTES_LEN_MAX_BYTES: usize = 2 << 20;
+
+/// What came of noting.
+#[derive(Debug, Clone, Copy, Default)]
+struct Noted {
+    anything: bool,
+    /// Nothing is left that changed.
+    everything: bool,
+}
 
 impl Rounds {
     /// Reads the shards if nobody did lately, and notes what changed. True if anything was noted.
     pub(super) fn look_and_note(&mut self) -> bool {
         self.look();
-        let daemon = Arc::clone(&self.daemon);
-        let mut work = daemon.work();
         let everything = self.noted_at.elapsed() >= NOTE_INTERVAL;
-        let noted = self.note(&mut work.collector, !everything);
-        if everything {
-            self.counts.swallowed_increments = work.collector.swallowing_count() as u64;
-            self.noted_at = Instant::now();
+        let mut told = HashSet::new();
+        let mut noted_before = false;
+        loop {
+            let daemon = Arc::clone(&self.daemon);
+            let mut work = daemon.work();
+            let noted = self.note(&mut work.collector, !everything, &mut told);
+            if noted.everything {
+                if everything {
+                    self.counts.swallowed_increments = work.collector.swallowing_count() as u64;
+                    self.noted_at = Instant::now();
+                }
+                return noted.anything || noted_before;
+            }
+            noted_before = true;
+            // Nobody waits for the disk with the lock of the collections.
+            drop(work);
+            if !self.sync() || self.is_stopping.load(Ordering::Relaxed) {
+                return true;
+            }
         }
-        noted
     }
 
-    /// Notes changed values: of all shards, or only of those that the archive never heard of.
-    pub(super) fn note(&mut self, collector: &mut Collector, only_new: bool) -> bool {
-        let (mut noted, mut resets, mut trouble) = (false, 0, None);
+    /// Notes all that changed, while nobody else wants anything.
+    pub(super) fn note_all(&mut self, collector: &mut Collector) {
+        let mut told = HashSet::new();
+        while !self.note(collector, false, &mut told).everything && self.sync() {}
+    }
+
+    /// Notes changed values, until as much waits as may: of all shards, or only of those that the archive never heard of.
+    fn note(
+        &mut self,
+        collector: &mut Collector,
+        only_new: bool,
+        told: &mut HashSet<IdentityKey>,
+    ) -> Noted {
+        let (mut noted, mut resets, mut trouble) = (Noted::default(), 0, None);
         let now = unix_now();
         {
             let mut books = lock(&self.books);
-            collector.tell_changes(only_new, |sighting, changed| {
+            // What waits for a disk that fails must not keep the rest from waiting with it.
+            let waiting_max = books
+                .waiting_len_bytes()
+                .saturating_add(NOTES_LEN_MAX_BYTES);
+            noted.everything = collector.tell_changes(only_new, told, |sighting, changed| {
+                if books.waiting_len_bytes() > waiting_max {
+                    return Told::Later;
+                }
                 match books.note(sighting, changed, now) {
                     Ok(done) => {
-                        noted = true;
+                        noted.anything = true;
                         resets += done.resets as u64;
-                        true
+                        Told::Taken
                     }
                     Err(err) => {
                         trouble = Some(err);
-                        false
+                        Told::Refused
                     }
                 }
             });

@@ -14,18 +14,22 @@ use crate::archive::Exact;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sums {
     heads: Vec<f64>,
+    /// None, or as many as heads from the first one on that is something: sums of whole numbers have none.
     tails: Vec<f64>,
+    /// The same; none after a reset.
     rests: Vec<Exact>,
-    /// Some of the rests may be something.
-    has_rests: bool,
 }
 
 impl Sums {
     /// Adds one more sum and says at which index.
     pub(super) fn push(&mut self) -> usize {
         self.heads.push(0.0);
-        self.tails.push(0.0);
-        self.rests.push(Exact::default());
+        if !self.tails.is_empty() {
+            self.tails.push(0.0);
+        }
+        if !self.rests.is_empty() {
+            self.rests.push(Exact::default());
+        }
         self.heads.len() - 1
     }
 
@@ -33,9 +37,7 @@ impl Sums {
     pub(super) fn reset(&mut self) {
         self.heads.fill(0.0);
         self.tails.fill(0.0);
-        if std::mem::take(&mut self.has_rests) {
-            self.rests.fill(Exact::default());
-        }
+        self.rests.clear();
     }
 
     /// Adds each value to the sum at its index.
@@ -63,15 +65,14 @@ impl Sums {
         if value.is_finite() && sum.is_exact_double() {
             self.add(index, value);
         } else {
-            self.has_rests = true;
-            self.rests[index].merge(sum);
+            self.rest(index).merge(sum);
         }
     }
 
     /// The sum at `index`, rounded.
     pub(super) fn total(&self, index: usize) -> f64 {
-        if !self.has_rests || self.rests[index].is_zero() {
-            return self.heads[index] + self.tails[index];
+        if self.rests.get(index).is_none_or(Exact::is_zero) {
+            return self.heads[index] + self.tail(index);
         }
         let mut sum = Exact::default();
         self.add_to(&mut sum, index);
@@ -81,17 +82,27 @@ impl Sums {
     /// `sum` and the sum at `index`, if both and what comes of them are exact doubles; whole numbers are.
     #[inline]
     pub(super) fn plus_if_exact(&self, mut sum: f64, index: usize) -> Option<f64> {
-        let is_double = self.tails[index] == 0.0 && !self.has_rests;
+        let is_double = self.tail(index) == 0.0 && self.rests.is_empty();
         (add_if_exact(&mut sum, self.heads[index]) && is_double).then_some(sum)
     }
 
     /// Adds the sum at `index` to `sum`.
     pub(super) fn add_to(&self, sum: &mut Exact, index: usize) {
         sum.add(self.heads[index]);
-        sum.add(self.tails[index]);
-        if self.has_rests {
-            sum.merge(&self.rests[index]);
+        sum.add(self.tail(index));
+        if let Some(rest) = self.rests.get(index) {
+            sum.merge(rest);
         }
+    }
+
+    #[inline]
+    fn tail(&self, index: usize) -> f64 {
+        self.tails.get(index).copied().unwrap_or(0.0)
+    }
+
+    fn rest(&mut self, index: usize) -> &mut Exact {
+        self.rests.resize(self.heads.len(), Exact::default());
+        &mut self.rests[index]
     }
 
     #[inline(never)]
@@ -99,17 +110,16 @@ impl Sums {
         let (sum, lost) = add_exactly(self.heads[index], value);
         // Neither is finite if one of the numbers was not, or if the sum is none that a double can be.
         if !(sum.is_finite() && lost.is_finite()) {
-            self.has_rests = true;
-            self.rests[index].add(value);
+            self.rest(index).add(value);
             return;
         }
         self.heads[index] = sum;
+        self.tails.resize(self.heads.len(), 0.0);
         let (tail, lost_again) = add_exactly(self.tails[index], lost);
         if lost_again == 0.0 {
             self.tails[index] = tail;
         } else {
-            self.has_rests = true;
-            self.rests[index].add(lost);
+            self.rest(index).add(lost);
         }
     }
 }

@@ -7,7 +7,7 @@ use super::layout::*;
 use crate::archive::codec::{DecodeError, Reader};
 use crate::archive::exact::Exact;
 use crate::archive::gauges::{Ended, EndedValue};
-use crate::archive::known::{CountCell, GaugeCell, Phase};
+use crate::archive::known::{GaugeCell, Moved, Phase};
 use crate::archive::ledger::{Absorption, Amounts, Cause, Earlier, TotalsReset};
 use crate::archive::model::{Fold, SeriesKind};
 use crate::archive::record_codec;
@@ -164,14 +164,7 @@ fn read_piece(reader: &mut Reader<'_>, state: &mut State) -> Result<(), DecodeEr
             Exact::decode(reader)?,
             Exact::decode(reader)?,
         ];
-        known.counts.insert(
-            key,
-            CountCell {
-                seen,
-                absorbed,
-                rebase,
-            },
-        );
+        known.restore(key, seen, Moved { absorbed, rebase });
     }
     for _ in 0..reader.count_of(2)? {
         let key = record_codec::key(reader)?;
@@ -186,14 +179,12 @@ fn read_piece(reader: &mut Reader<'_>, state: &mut State) -> Result<(), DecodeEr
             0 => None,
             _ => Some((reader.f64()?, reader.f64()?)),
         };
-        known.gauges.insert(
-            key,
-            GaugeCell {
-                set,
-                is_discarded: flags & 1 != 0,
-            },
-        );
+        *known.gauges.entry(key) = GaugeCell {
+            set,
+            is_discarded: flags & 1 != 0,
+        };
     }
+    known.shrink();
     known.revise(&mut state.last_revision);
     Ok(())
 }

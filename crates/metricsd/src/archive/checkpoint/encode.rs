@@ -5,8 +5,9 @@
 
 use super::layout::*;
 use crate::archive::codec::{put_bytes, put_f64, put_varint};
+use crate::archive::exact::Exact;
 use crate::archive::gauges::{Ended, EndedValue};
-use crate::archive::known::{CountCell, GaugeCell, Known};
+use crate::archive::known::{GaugeCell, Known, Moved};
 use crate::archive::ledger::{Absorption, TotalsReset};
 use crate::archive::model::{Fold, IdentityKey, KeyId};
 use crate::archive::record::Origin;
@@ -151,14 +152,14 @@ pub(super) fn put_shards(
 ) -> Result<(), StorageError> {
     let mut block = vec![SHARDS];
     for (identity, known) in &state.known {
-        let counts: Vec<_> = known.counts.iter().collect();
+        let counts: Vec<_> = known.last_known().collect();
         let gauges: Vec<_> = known.gauges.iter().collect();
         let mut counts = counts.chunks(CELLS_PER_PIECE);
         let mut gauges = gauges.chunks(CELLS_PER_PIECE);
         let pieces = counts.len().max(gauges.len()).max(1);
         for _ in 0..pieces {
             put_piece(&mut block, identity, known);
-            put_counts(&mut block, counts.next().unwrap_or_default());
+            put_counts(&mut block, known, counts.next().unwrap_or_default());
             put_gauge_cells(&mut block, gauges.next().unwrap_or_default());
             if block.len() >= block_len {
                 take(&block)?;
@@ -187,17 +188,19 @@ fn put_optional_origin(out: &mut Vec<u8>, origin: Option<&Origin>) {
         .for_each(|origin| put_origin(out, origin));
 }
 
-fn put_counts(out: &mut Vec<u8>, cells: &[(&KeyId, &CountCell)]) {
+fn put_counts(out: &mut Vec<u8>, known: &Known, cells: &[(KeyId, &Exact)]) {
     put_varint(out, cells.len() as u64);
-    for (key, cell) in cells {
+    let nothing = Moved::default();
+    for (key, seen) in cells {
         put_varint(out, key.0.into());
-        cell.seen.encode(out);
-        cell.absorbed.encode(out);
-        cell.rebase.encode(out);
+        seen.encode(out);
+        let moved = known.moved.get(*key).unwrap_or(&nothing);
+        moved.absorbed.encode(out);
+        moved.rebase.encode(out);
     }
 }
 
-fn put_gauge_cells(out: &mut Vec<u8>, cells: &[(&KeyId, &GaugeCell)]) {
+fn put_gauge_cells(out: &mut Vec<u8>, cells: &[(KeyId, &GaugeCell)]) {
     put_varint(out, cells.len() as u64);
     for (key, cell) in cells {
         put_varint(out, key.0.into());
