@@ -61,26 +61,10 @@ impl Key {
     pub fn encode(&self) -> String {
         let mut labels: Vec<&(String, String)> = self.labels.iter().collect();
         labels.sort_by(|a, b| a.0.cmp(&b.0));
-
-        let mut out =
-            String::with_capacity(64 + self.family.len() + self.sample.len() + self.help.len());
-        out.push('[');
-        push_string(&mut out, &self.family);
-        out.push_str(", ");
-        push_string(&mut out, &self.sample);
-        out.push_str(", {");
-        for (index, (name, value)) in labels.into_iter().enumerate() {
-            if index > 0 {
-                out.push_str(", ");
-            }
-            push_string(&mut out, name);
-            out.push_str(": ");
-            push_string(&mut out, value);
-        }
-        out.push_str("}, ");
-        push_string(&mut out, &self.help);
-        out.push(']');
-        out
+        let labels = labels
+            .into_iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        encode_parts(&self.family, &self.sample, labels, &self.help)
     }
 
     /// Reads any JSON spelling of a key: raw UTF-8 or escapes, blanks anywhere, labels in any order. Of a label that occurs
@@ -109,6 +93,33 @@ impl Key {
     pub fn check(bytes: &[u8]) -> Result<(), KeyError> {
         read_shape::<AnyString>(bytes).map(|_| ())
     }
+}
+
+/// As [`Key::encode`]; the labels are in order.
+pub(crate) fn encode_parts<'a>(
+    family: &str,
+    sample: &str,
+    labels: impl Iterator<Item = (&'a str, &'a str)>,
+    help: &str,
+) -> String {
+    let mut out = String::with_capacity(64 + family.len() + sample.len() + help.len());
+    out.push('[');
+    push_string(&mut out, family);
+    out.push_str(", ");
+    push_string(&mut out, sample);
+    out.push_str(", {");
+    for (index, (name, value)) in labels.enumerate() {
+        if index > 0 {
+            out.push_str(", ");
+        }
+        push_string(&mut out, name);
+        out.push_str(": ");
+        push_string(&mut out, value);
+    }
+    out.push_str("}, ");
+    push_string(&mut out, help);
+    out.push(']');
+    out
 }
 
 /// Whether these are a key's bytes and no others. Blanks around it, which JSON allows, mean that the length is damaged and

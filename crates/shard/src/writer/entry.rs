@@ -58,24 +58,20 @@ pub(super) fn adds_up(kind: FileKind) -> bool {
     }
 }
 
-/// One entry.
+/// One entry. What is rare stands elsewhere: [`MemoryCells`] has the cells of those that were in memory.
 #[derive(Debug)]
 pub(super) struct Entry {
-    item: u32,
     slot: u32,
+    /// The next entry of the same item: its place plus one.
+    pub(super) next: Option<NonZeroU32>,
     holder: Holder,
     /// Whether its cell is a shard's.
     is_in_shard: bool,
-    /// The cell of this entry while it is not in a shard, made when it is first needed. Who still holds it from the last time may use it for as long
-    /// as he likes: that of everybody is sealed while it is not the current one, that of a lane goes on.
-    memory: Option<&'static Cell>,
     /// Whether what comes late into the memory cell is looked after.
     is_watched: bool,
-    /// The entries that came into being together with this one: the first of them, and the one behind the last.
-    pub(super) together: (u32, u32),
-    /// The next entry of the same item: its place plus one.
-    pub(super) next: Option<NonZeroU32>,
 }
+
+const _: () = assert!(size_of::<Entry>() == 12, "a series has one at least");
 
 /// A private cell that was a lane's current one, and that its owner may have been about to add to.
 #[derive(Debug, Clone, Copy)]
@@ -90,6 +86,10 @@ pub(super) struct Vacated {
 #[derive(Debug, Default)]
 pub(super) struct MemoryCells {
     by_holder: Vec<(Holder, &'static [Cell])>,
+    /// By the places of entries, as far as one of them needed a cell: that of an entry while it is not in a shard, made when it is first needed. Who
+    /// still holds it from the last time may use it for as long as he likes: that of everybody is sealed while it is not the current one, that of a
+    /// lane goes on.
+    of_entries: Vec<Option<&'static Cell>>,
 }
 
 impl MemoryCells {
@@ -110,28 +110,53 @@ impl MemoryCells {
         *rest = others;
         cell
     }
+
+    /// The cell that this entry has, if it has one.
+    pub(super) fn of(&self, entry: usize) -> Option<&'static Cell> {
+        self.of_entries.get(entry).copied().flatten()
+    }
+
+    /// The cell of this entry, which gets one if it has none.
+    fn ensure(&mut self, entry: usize, holder: Holder) -> &'static Cell {
+        match self.of(entry) {
+            Some(cell) => cell,
+            None => self.renew(entry, holder),
+        }
+    }
+
+    /// Another cell for this entry.
+    fn renew(&mut self, entry: usize, holder: Holder) -> &'static Cell {
+        let cell = self.take(holder);
+        if self.of_entries.len() <= entry {
+            self.of_entries.resize(entry + 1, None);
+        }
+        self.of_entries[entry] = Some(cell);
+        cell
+    }
+
+    /// There are no entries any more.
+    pub(super) fn forget_entries(&mut self) {
+        self.of_entries.clear();
+    }
 }
 
 impl Entry {
-    pub(super) fn new(item: usize, slot: u32, holder: Holder, together: (u32, u32)) -> Entry {
+    pub(super) fn new(slot: u32, holder: Holder) -> Entry {
         if let Holder::Lane(lane) = holder {
             lanes::reach(usize::from(lane), slot, slot + 1);
         }
         Entry {
-            item: u32::try_from(item).unwrap_or(u32::MAX),
             slot,
+            next: None,
             holder,
             is_in_shard: false,
-            memory: None,
             is_watched: false,
-            together,
-            next: None,
         }
     }
 
     /// Which of the writer's items it is of.
     pub(super) fn item(&self) -> usize {
-        self.item as usize
+        self.slot().of().1
     }
 
     pub(super) fn holder(&self) -> Holder {
@@ -197,8 +222,8 @@ impl Entry {
         }
     }
 
-    /// Gives an entry that nobody stored into yet to a holder.
-    pub(super) fn give_to(&mut self, holder: Holder) {
+    /// Gives an entry that nobody stored into yet to a holder. `memory` is its cell in memory, if it has one.
+    pub(super) fn give_to(&mut self, holder: Holder, memory: Option<&'static Cell>) {
         let slot = self.slot();
         match holder {
             Holder::Nobody => {}
@@ -213,7 +238,7 @@ impl Entry {
                     cell.store(0.0, 0.0);
                 }
                 if self.is_in_shard
-                    && let Some(memory) = self.memory
+                    && let Some(memory) = memory
                 {
                     // It was sealed when the value went into the shard, and no call has ever held it.
                     memory.store(0.0, 0.0);
@@ -235,10 +260,15 @@ impl Entry {
         self.show();
     }
 
-    /// Begins in memory.
-    pub(super) fn begin_in_memory(&mut self, cells: &mut MemoryCells, value: f64, timestamp: f64) {
+    /// Begins in memory. `own` is its place among the entries, as below.
+    pub(super) fn begin_in_memory(
+        &mut self,
+        own: usize,
+        cells: &mut MemoryCells,
+        (value, timestamp): (f64, f64),
+    ) {
         self.is_in_shard = false;
-        let memory = self.memory_cell(cells);
+        let memory = cells.ensure(own, self.holder);
         match self.holder {
             Holder::Lane(lane) => {
                 memory.store(value, 0.0);
@@ -283,24 +313,23 @@ impl Entry {
         !std::mem::replace(&mut self.is_watched, true)
     }
 
-    fn memory_cell(&mut self, cells: &mut MemoryCells) -> &'static Cell {
-        let holder = self.holder;
-        self.memory.get_or_insert_with(|| cells.take(holder))
-    }
-
     /// Goes on in memory after the shard was lost; in a new shard soon. Gives whether it has a value still (if not, it has none to claim until
     /// somebody sets one), and the cell that its owner may still be about to add to.
     pub(super) fn go_on_in_memory(
         &mut self,
+        own: usize,
         cells: &mut MemoryCells,
         values: &GoneValues,
         key_len_bytes: usize,
     ) -> (bool, Option<&'static Cell>) {
         self.is_in_shard = false;
         if let Holder::Lane(lane) = self.holder {
-            return (true, self.go_on_in_lane(lane, cells, values, key_len_bytes));
+            return (
+                true,
+                self.go_on_in_lane(lane, own, cells, values, key_len_bytes),
+            );
         }
-        let memory = self.memory_cell(cells);
+        let memory = cells.ensure(own, self.holder);
         let place = &self.slot().place;
         match values {
             // What a call of this moment still adds to the old cell is in the deleted file with the rest.
@@ -353,6 +382,7 @@ impl Entry {
     fn go_on_in_lane(
         &mut self,
         lane: u8,
+        own: usize,
         cells: &mut MemoryCells,
         values: &GoneValues,
         key_len_bytes: usize,
@@ -372,12 +402,11 @@ impl Entry {
         };
         if carried != 0.0 {
             // Into a new one: the owner may still be about to store into the one of before.
-            let memory = cells.take(self.holder);
+            let memory = cells.renew(own, self.holder);
             memory.store(carried, 0.0);
-            self.memory = Some(memory);
             self.is_watched = false;
         }
-        pointer.point_to(self.memory_cell(cells));
+        pointer.point_to(cells.ensure(own, self.holder));
         (fate == Fate::InMemory).then_some(old)
     }
 }

@@ -7,7 +7,6 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, RenameFlags, Stat};
@@ -86,7 +85,7 @@ impl WriteError {
 /// A new entry.
 #[derive(Debug)]
 pub(super) struct NewEntry {
-    pub(super) key: Arc<str>,
+    pub(super) key: String,
     pub(super) value: f64,
     pub(super) timestamp: f64,
 }

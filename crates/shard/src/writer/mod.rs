@@ -8,6 +8,8 @@
 //! - [`slots`]: what leads from a series to everything else.
 //! - [`touch`]: everything else a call can lead to, under one process-wide lock.
 //! - [`state`]: a writer's items, the entries of each, and who stores into them.
+//! - [`keys`]: the keys of the items.
+//! - [`groups`]: which items and entries came into being together.
 //! - [`entry`]: one entry, and where its value is.
 //! - [`shards`]: directory, files and sidecar of a writer; what is wrong with them.
 //! - [`mod@file`]: one shard.
@@ -20,6 +22,8 @@ mod descriptor;
 mod entry;
 mod file;
 mod fork;
+mod groups;
+mod keys;
 mod lanes;
 mod log;
 mod recovery;

@@ -3,15 +3,14 @@
 //! Invariant: an item's value is the sum over its entries, of which each is held by somebody else: nobody yet, one lane, or everybody.
 //! Everything here runs under the writers' lock.
 
-use std::cell::OnceCell;
-use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::entry::{Entry, Holder, MemoryCells, Vacated, adds_up};
 use super::file::NewEntry;
+use super::groups::Groups;
+use super::keys::{Keys, make_room};
 use super::lanes::{self, MOVES};
 use super::series::Series;
 use super::shards::{Gone, Shards};
@@ -27,10 +26,17 @@ use crate::name::FileKind;
 /// One writer.
 #[derive(Debug)]
 pub(super) struct WriterState {
+    /// The kind and key of each item.
+    keys: Keys,
     items: Vec<Item>,
-    by_key: HashMap<(FileKind, Arc<str>), usize>,
+    /// The items that come into being together.
+    item_groups: Groups,
     entries: Vec<Entry>,
+    /// The entries that came into being together.
+    entry_groups: Groups,
     memory: MemoryCells,
+    /// Keys as they were shown, as far as somebody asked, which in a program with shards nobody may ever do.
+    shown: Vec<Arc<Key>>,
     /// What may get something late. It stays here: an owner that is not scheduled may be about to add for as long as it likes.
     vacated: Vec<Vacated>,
     /// None: in memory, on purpose.
@@ -42,16 +48,9 @@ pub(super) struct WriterState {
 /// What one key of a kind stands for.
 #[derive(Debug)]
 struct Item {
-    /// The key as it stands in a shard. It has to be here too: whoever cuts the shard short takes the key with the value.
-    text: Arc<str>,
-    /// Read from the text when somebody asks for it first, which in a program with shards nobody may ever do.
-    key: OnceCell<Arc<Key>>,
-    kind: FileKind,
     slot: u32,
     /// The first of its entries.
     first: Option<Number>,
-    /// The items that come into being together with this one: the first of them, and the one behind the last.
-    together: (u32, u32),
 }
 
 /// A place in a list, plus one, so that none takes no memory.
@@ -65,22 +64,16 @@ fn place(number: Number) -> usize {
     number.get() as usize - 1
 }
 
-fn as_range((from, to): (u32, u32)) -> Range<usize> {
-    from as usize..to as usize
-}
-
-fn as_pair(range: &Range<usize>) -> (u32, u32) {
-    let bound = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
-    (bound(range.start), bound(range.end))
-}
-
 impl WriterState {
     pub(super) fn in_memory() -> WriterState {
         WriterState {
+            keys: Keys::default(),
             items: Vec::new(),
-            by_key: HashMap::new(),
+            item_groups: Groups::default(),
             entries: Vec::new(),
+            entry_groups: Groups::default(),
             memory: MemoryCells::default(),
+            shown: Vec::new(),
             vacated: Vec::new(),
             shards: None,
             degraded_seconds: None,
@@ -120,9 +113,7 @@ impl WriterState {
             .collect();
         let end = self.items.len();
         if create == Create::AtZero {
-            for item in &mut self.items[first_new..] {
-                item.together = as_pair(&(first_new..end));
-            }
+            self.item_groups.add(first_new..end);
             self.create_missing(kind, &indexes, |_| (0.0, 0.0), messages);
         }
         indexes
@@ -138,31 +129,15 @@ impl WriterState {
         kind: FileKind,
         key: Key,
     ) -> usize {
-        let text: Arc<str> = key.encode().into();
-        let index = self.items.len();
-        match self.by_key.entry((kind, Arc::clone(&text))) {
-            std::collections::hash_map::Entry::Occupied(found) => *found.get(),
-            std::collections::hash_map::Entry::Vacant(vacant) => {
-                vacant.insert(index);
-                let slot = *next_slot;
-                *next_slot += 1;
-                slots::begin(slot, writer, index, adds_up(kind));
-                // What no reader accepts cannot be read again here either.
-                let key = match Key::check(text.as_bytes()) {
-                    Ok(()) => OnceCell::new(),
-                    Err(_) => OnceCell::from(Arc::new(key)),
-                };
-                self.items.push(Item {
-                    text,
-                    key,
-                    kind,
-                    slot,
-                    first: None,
-                    together: as_pair(&(index..index + 1)),
-                });
-                index
-            }
+        let index = self.keys.find_or_add(kind, key);
+        if index == self.items.len() {
+            let slot = *next_slot;
+            *next_slot += 1;
+            slots::begin(slot, writer, index, adds_up(kind));
+            make_room(&mut self.items, 1);
+            self.items.push(Item { slot, first: None });
         }
+        index
     }
 
     /// Does what a call wanted of an item for which it found no cell.
@@ -177,10 +152,10 @@ impl WriterState {
         let Some(item) = self.items.get(index) else {
             return;
         };
-        let (kind, slot) = (item.kind, item.slot);
+        let (kind, slot) = (self.keys.kind(index), item.slot);
         let is_new = self.is_missing(index);
         if is_new {
-            let together: Vec<usize> = as_range(item.together).collect();
+            let together: Vec<usize> = self.item_groups.of(index).collect();
             let (value, timestamp) = operation.first_value();
             let first = |other: usize| match other == index {
                 true if adds_up(kind) => (value, 0.0),
@@ -220,7 +195,7 @@ impl WriterState {
         if let Some(entry) = self.find_entry(index, holder) {
             return entry;
         }
-        let kind = self.items[index].kind;
+        let kind = self.keys.kind(index);
         let has_nobodys = self.find_entry(index, Holder::Nobody).is_some();
         let is_crowded = !has_nobodys && !self.has_room_for_lanes(kind);
         if let Some(slot) = slots::at(self.items[index].slot) {
@@ -230,14 +205,17 @@ impl WriterState {
             return self.entry_for(index, Holder::Everybody, messages);
         }
         let together = if is_whole(kind) {
-            as_range(self.items[index].together)
+            self.item_groups.of(index)
         } else {
             index..index + 1
         };
         let mut without: Vec<usize> = Vec::new();
         for index in together {
             match self.find_entry(index, Holder::Nobody) {
-                Some(entry) => MOVES.make(|| self.entries[entry].give_to(holder)),
+                Some(entry) => {
+                    let memory = self.memory.of(entry);
+                    MOVES.make(|| self.entries[entry].give_to(holder, memory));
+                }
                 None => without.push(index),
             }
         }
@@ -305,7 +283,7 @@ impl WriterState {
         messages: &mut Vec<Message>,
     ) {
         let begin = self.entries.len();
-        let together = begin..begin + indexes.len();
+        make_room(&mut self.entries, indexes.len());
         let mut entries = Vec::with_capacity(indexes.len());
         for &index in indexes {
             if let Some(entry) = self.find_entry(index, holder) {
@@ -315,14 +293,14 @@ impl WriterState {
             let slot = self.items[index].slot;
             let last = self.entries_of(index).last();
             let entry = self.entries.len();
-            self.entries
-                .push(Entry::new(index, slot, holder, as_pair(&together)));
+            self.entries.push(Entry::new(slot, holder));
             match last {
                 Some(last) => self.entries[last].next = number(entry),
                 None => self.items[index].first = number(entry),
             }
             entries.push(entry);
         }
+        self.entry_groups.add(begin..self.entries.len());
         let values: Vec<(f64, f64)> = indexes.iter().map(|&index| first(index)).collect();
         self.give_cells(kind, &entries, &values, messages);
     }
@@ -342,18 +320,18 @@ impl WriterState {
         let cells = match &mut self.shards {
             Some(shards) => {
                 let new_entry = |(&entry, &value): (&usize, &(f64, f64))| {
-                    self.items[self.entries[entry].item()].new_entry(value)
+                    new_entry(&self.keys, self.entries[entry].item(), value)
                 };
                 let new_entries: Vec<NewEntry> = of_entries.clone().map(new_entry).collect();
                 shards.append_or_wait(kind, entries, &new_entries, messages)
             }
             None => None,
         };
-        for (position, (&entry, &(value, timestamp))) in of_entries.enumerate() {
-            let entry = &mut self.entries[entry];
+        for (position, (&index, &value)) in of_entries.enumerate() {
+            let entry = &mut self.entries[index];
             match cells.as_ref().and_then(|cells| cells.get(position)) {
                 Some(cell) => entry.begin_in_shard(cell),
-                None => entry.begin_in_memory(&mut self.memory, value, timestamp),
+                None => entry.begin_in_memory(index, &mut self.memory, value),
             }
         }
     }
@@ -388,14 +366,15 @@ impl WriterState {
         };
         let mut left = Vec::new();
         for (index, entry) in self.entries.iter_mut().enumerate() {
-            let item = &self.items[entry.item()];
-            let lost = |gone: &&Gone| gone.kind == item.kind && entry.is_in_shard();
+            let item = entry.item();
+            let kind = self.keys.kind(item);
+            let lost = |gone: &&Gone| gone.kind == kind && entry.is_in_shard();
             let Some(gone) = gone.iter().find(lost) else {
                 continue;
             };
-            let key_len_bytes = item.text.len();
+            let key_len_bytes = self.keys.text(item).len();
             let (has_value, cell) =
-                entry.go_on_in_memory(&mut self.memory, &gone.values, key_len_bytes);
+                entry.go_on_in_memory(index, &mut self.memory, &gone.values, key_len_bytes);
             if has_value {
                 shards.wait(gone.kind, index);
             }
@@ -446,9 +425,9 @@ impl WriterState {
         let Some(entry) = self.entries.get(index).filter(|entry| is_to_move(entry)) else {
             return true;
         };
-        let kind = self.items[entry.item()].kind;
+        let kind = self.keys.kind(entry.item());
         let together = if is_whole(kind) {
-            as_range(entry.together)
+            self.entry_groups.of(index)
         } else {
             index..index + 1
         };
@@ -460,7 +439,7 @@ impl WriterState {
         // added in between.
         let new_entry = |&index: &usize| {
             let entry: &Entry = &entries[index];
-            self.items[entry.item()].new_entry(entry.value().unwrap_or_default())
+            new_entry(&self.keys, entry.item(), entry.value().unwrap_or_default())
         };
         let new_entries: Vec<NewEntry> = indexes.iter().map(new_entry).collect();
         if let Some(cells) = shards.append_again(kind, &[index], &new_entries, messages) {
@@ -512,10 +491,10 @@ impl WriterState {
         let Some(lane) = lanes::of_this_thread() else {
             return;
         };
-        let Some(item) = self.items.get(index) else {
+        if index >= self.items.len() {
             return;
-        };
-        let holder = Holder::of(item.kind, Some(lane));
+        }
+        let holder = Holder::of(self.keys.kind(index), Some(lane));
         let Some(entry) = self.find_entry(index, holder) else {
             return;
         };
@@ -575,6 +554,8 @@ impl WriterState {
         };
         if shards.is_left_to_parent() {
             self.entries.clear();
+            self.entry_groups.clear();
+            self.memory.forget_entries();
             for item in &mut self.items {
                 item.first = None;
             }
@@ -593,21 +574,24 @@ impl WriterState {
         (!time.is_zero()).then_some((series, time.as_secs_f64()))
     }
 
-    pub(super) fn snapshot(&self) -> Vec<Snapshot> {
-        let of_item = |(index, item): (usize, &Item)| {
+    pub(super) fn snapshot(&mut self) -> Vec<Snapshot> {
+        for index in self.shown.len()..self.items.len() {
+            self.shown.push(Arc::new(self.keys.key(index)));
+        }
+        let of_item = |(index, key): (usize, &Arc<Key>)| {
             let values = self
                 .entries_of(index)
                 .filter_map(|entry| self.entries[entry].value());
             // In the order in which they were made, so that rounding never makes the sum fall while its parts rise.
             let (value, timestamp) = values.reduce(|sum, one| (sum.0 + one.0, one.1))?;
             Some(Snapshot {
-                kind: item.kind,
-                key: Arc::clone(item.key()),
+                kind: self.keys.kind(index),
+                key: Arc::clone(key),
                 value,
                 timestamp,
             })
         };
-        self.items.iter().enumerate().filter_map(of_item).collect()
+        self.shown.iter().enumerate().filter_map(of_item).collect()
     }
 
     pub(super) fn status(&self) -> WriterStatus {
@@ -617,20 +601,11 @@ impl WriterState {
     }
 }
 
-impl Item {
-    fn key(&self) -> &Arc<Key> {
-        self.key.get_or_init(|| {
-            let key = Key::parse(self.text.as_bytes());
-            Arc::new(key.expect("a text that passed the check when it came"))
-        })
-    }
-
-    fn new_entry(&self, (value, timestamp): (f64, f64)) -> NewEntry {
-        NewEntry {
-            key: Arc::clone(&self.text),
-            value: Cell::canonical(value),
-            timestamp,
-        }
+fn new_entry(keys: &Keys, item: usize, (value, timestamp): (f64, f64)) -> NewEntry {
+    NewEntry {
+        key: keys.text(item),
+        value: Cell::canonical(value),
+        timestamp,
     }
 }
 

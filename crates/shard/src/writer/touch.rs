@@ -208,7 +208,7 @@ pub(super) fn series(writer: usize, kind: FileKind, keys: Vec<Key>, create: Crea
 pub(super) fn snapshot(writer: usize) -> Vec<Snapshot> {
     lock()
         .list
-        .get(writer)
+        .get_mut(writer)
         .map(WriterState::snapshot)
         .unwrap_or_default()
 }
