@@ -61,7 +61,10 @@ impl CellPointer {
     /// of them is, or both.
     #[inline]
     pub fn add_both(&self, v: f64, other: &CellPointer, w: f64) -> Added {
-        let (Some(cell), Some(second)) = (self.cell(), other.cell()) else {
+        let Some(cell) = self.cell() else {
+            return Added::Nowhere;
+        };
+        let Some(second) = other.cell() else {
             return Added::Nowhere;
         };
         cell.add_alone(v);
@@ -70,9 +73,13 @@ impl CellPointer {
         second.add_alone(w);
         // As in `add`.
         light_fence();
-        let stays = ptr::eq(self.0.load(Ordering::Relaxed), cell)
-            & ptr::eq(other.0.load(Ordering::Relaxed), second);
-        if stays { Added::Here } else { Added::Late }
+        if ptr::eq(self.0.load(Ordering::Relaxed), cell)
+            && ptr::eq(other.0.load(Ordering::Relaxed), second)
+        {
+            Added::Here
+        } else {
+            Added::Late
+        }
     }
 
     /// Leads to `cell` from now on. What the last one held stays in it.

@@ -46,16 +46,18 @@ impl Series {
     /// Adds `v` to the value of `keys[index]`. The first touch of an entry may create it in the shard.
     #[inline]
     pub fn add(&self, index: usize, v: f64) {
-        if index >= self.len as usize {
+        // The first of none has no number either (`of`), so that the index 0 of a counter needs no comparison.
+        if index != 0 && index >= self.len as usize {
             return;
         }
-        let number = self.base as usize + index;
-        let added = table_of_this_thread()
-            .get(number)
-            .map_or(Added::Nowhere, |pointer| pointer.add(v));
-        match added {
+        let number = (self.base as usize).wrapping_add(index);
+        let Some(pointer) = table_of_this_thread().get(number) else {
+            return self.add_slowly(index, v);
+        };
+        match pointer.add(v) {
             Added::Here => {}
-            Added::Late | Added::Nowhere => self.add_slowly(index, v, added),
+            Added::Late => self.settle(index),
+            Added::Nowhere => self.add_slowly(index, v),
         }
     }
 
@@ -63,41 +65,35 @@ impl Series {
     /// made of two numbers, at the price of one look at the thread's table.
     #[inline]
     pub fn add_two(&self, (index, v): (usize, f64), (next, w): (usize, f64)) {
-        let table = table_of_this_thread();
-        let pointer_of = |index: usize| {
-            let number = (self.base as usize).wrapping_add(index);
-            if index < self.len as usize {
-                table.get(number)
-            } else {
-                None
-            }
-        };
-        let added = match (pointer_of(index), pointer_of(next)) {
-            (Some(first), Some(second)) => first.add_both(v, second, w),
-            _ => Added::Nowhere,
-        };
-        if added != Added::Here {
-            self.add_two_slowly((index, v), (next, w), added);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn add_two_slowly(&self, (index, v): (usize, f64), (next, w): (usize, f64), added: Added) {
-        if added == Added::Late {
-            // Of one of them or of both; where nothing is late, nothing happens.
-            for number in [index, next].into_iter().filter_map(|at| self.number(at)) {
-                settle_late(number);
+        let (base, len) = (self.base as usize, self.len as usize);
+        // One condition after the other, all of them foreseeable: a choice of both pointers at once becomes conditional moves, and the
+        // comparisons of the second one, which is the first of the series in a histogram, are not seen to follow from those before.
+        if index < len
+            && next < len
+            && let Some(own) = table_of_this_thread().get(base..)
+            && let Some(first) = own.get(index)
+            && let Some(second) = own.get(next)
+        {
+            match first.add_both(v, second, w) {
+                Added::Here => {}
+                Added::Late => self.settle_two(index, next),
+                Added::Nowhere => self.add_two_slowly((index, v), (next, w)),
             }
         } else {
-            self.add(index, v);
-            self.add(next, w);
+            self.add_two_slowly((index, v), (next, w));
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn add_slowly(&self, index: usize, v: f64, added: Added) {
+    fn add_two_slowly(&self, (index, v): (usize, f64), (next, w): (usize, f64)) {
+        self.add(index, v);
+        self.add(next, w);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_slowly(&self, index: usize, v: f64) {
         let Some(number) = self.number(index) else {
             return;
         };
@@ -106,12 +102,28 @@ impl Series {
             Some(_) => table_of_this_thread()
                 .get(number as usize)
                 .map_or(Added::Nowhere, |pointer| pointer.add(v)),
-            None => added,
+            None => Added::Nowhere,
         };
         match added {
             Added::Here => {}
             Added::Late => settle_late(number),
             Added::Nowhere => add_elsewhere(number, v),
+        }
+    }
+
+    /// Of one of them or of both; where nothing is late, nothing happens.
+    #[cold]
+    #[inline(never)]
+    fn settle_two(&self, index: usize, next: usize) {
+        self.settle(index);
+        self.settle(next);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn settle(&self, index: usize) {
+        if let Some(number) = self.number(index) {
+            settle_late(number);
         }
     }
 
