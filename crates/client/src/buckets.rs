@@ -13,11 +13,15 @@ const MANTISSA_REST_BITS: u32 = 48;
 /// The bounds of a histogram, with the way to the right one.
 #[derive(Debug)]
 pub(crate) struct Buckets {
-    /// Top bits of the interval before the first one, which has all values below the second, the negative ones among them.
-    before_first: i32,
+    /// Top bits of the first interval, which has all values below the second, the negative ones among them.
+    lowest: i32,
+    /// The intervals from there on, up to the one of the highest bound. None at all where one of them has several bounds, so that
+    /// an observation asks one question only.
+    intervals: Box<[Interval]>,
+    /// What there is instead.
+    crowded: Box<[u32]>,
     /// Bounds to compare with, in the interval that has most of them; at least 1.
     compared: usize,
-    intervals: Box<[Interval]>,
     /// Upper bounds, ascending, then `+Inf` as often as `compared` can reach beyond the last.
     padded: Box<[f64]>,
     count: usize,
@@ -40,19 +44,15 @@ impl Buckets {
         let second = positive().next().map_or(0, |bound| top_bits(*bound));
         let last = positive().next_back().map_or(0, |bound| top_bits(*bound));
         // One below the interval of the lowest positive bound, so that this one has not to be compared with the bounds below zero
-        // too; one above the interval of the highest, for all values beyond.
-        let intervals: Vec<(usize, usize)> = (second - 1..=last + 1)
+        // too.
+        let intervals: Vec<(usize, usize)> = (second - 1..=last)
             .map(|top| {
                 let least = if top < second {
                     f64::NEG_INFINITY
                 } else {
                     least_with(top)
                 };
-                let greatest = if top > last {
-                    f64::INFINITY
-                } else {
-                    before(least_with(top + 1))
-                };
+                let greatest = before(least_with(top + 1));
                 (bucket_of(finite, least), bucket_of(finite, greatest))
             })
             .collect();
@@ -64,14 +64,20 @@ impl Buckets {
             .max(1);
         let padding = std::iter::repeat_n(f64::INFINITY, compared);
         let padded: Box<[f64]> = finite.iter().copied().chain(padding).collect();
-        let interval = |(first, _): &(usize, usize)| Interval {
-            bound: padded[*first],
-            first: *first as u32,
+        let firsts = intervals.iter().map(|(first, _)| *first);
+        let interval = |first: usize| Interval {
+            bound: padded[first],
+            first: first as u32,
+        };
+        let (intervals, crowded) = match compared {
+            1 => (firsts.map(interval).collect(), Box::default()),
+            _ => (Box::default(), firsts.map(|first| first as u32).collect()),
         };
         Buckets {
-            before_first: i32::from(second) - 2,
+            lowest: i32::from(second) - 1,
+            intervals,
+            crowded,
             compared,
-            intervals: intervals.iter().map(interval).collect(),
             padded,
             count: finite.len() + 1,
         }
@@ -85,31 +91,29 @@ impl Buckets {
     /// Number of the first bound that is not below `value`, which is not NaN.
     #[inline]
     pub(crate) fn of(&self, value: f64) -> usize {
-        // From 1; neither of two numbers of 16 bits can make it overflow.
-        let interval = i32::from(top_bits(value))
-            .wrapping_sub(self.before_first)
-            .max(1) as usize;
-        let interval = match self.intervals.get(interval.wrapping_sub(1)) {
-            Some(interval) => interval,
-            None => self.beyond(),
-        };
-        let first = interval.first as usize;
-        if self.compared == 1 {
-            first.wrapping_add(usize::from(interval.bound < value))
-        } else {
-            self.among(first, value)
+        let interval = self.interval_of(value);
+        match self.intervals.get(interval) {
+            Some(interval) => {
+                (interval.first as usize).wrapping_add(usize::from(interval.bound < value))
+            }
+            None => self.among(interval, value),
         }
     }
 
-    /// The last interval, which has all values beyond.
-    #[cold]
-    fn beyond(&self) -> &Interval {
-        &self.intervals[self.intervals.len() - 1]
+    #[inline]
+    fn interval_of(&self, value: f64) -> usize {
+        // Neither of two numbers of 16 bits can make it overflow.
+        i32::from(top_bits(value)).wrapping_sub(self.lowest).max(0) as usize
     }
 
-    /// Where bounds are so close that an interval has several: always as many comparisons as the fullest one needs.
+    /// Beyond the interval of the highest bound; or where bounds are so close that an interval has several: always as many comparisons as the
+    /// fullest one needs.
     #[inline(never)]
-    fn among(&self, first: usize, value: f64) -> usize {
+    fn among(&self, interval: usize, value: f64) -> usize {
+        let Some(first) = self.crowded.get(interval) else {
+            return self.count - 1;
+        };
+        let first = *first as usize;
         let bounds = &self.padded[first..first + self.compared];
         let below = bounds.iter().map(|bound| usize::from(*bound < value));
         first + below.sum::<usize>()

@@ -40,16 +40,15 @@ impl Histogram {
     /// [`AMOUNT_MAX`] are refused and counted as a defect: the sum would never be a number again.
     #[inline]
     pub fn observe(&self, value: f64) {
-        // Written so that NaN is refused too.
-        let is_addable = value.abs() <= AMOUNT_MAX;
-        if !is_addable {
+        if !is_addable(value) {
             self.complaints.refuse(Defect::NotFinite);
             return;
         }
-        let bucket = self.buckets.of(value);
+        // The number of a bound is far below where this could overflow.
+        let cell = self.buckets.of(value).wrapping_add(1);
         // Bucket before sum: whoever reads in between sees an observation whose value is missing, never a value that was not
         // observed.
-        self.series.add_two((1 + bucket, 1.0), (0, value));
+        self.series.add_two((cell, 1.0), (0, value));
     }
 
     /// Record `value` as often as `count` says, by the rules of [`observe`](Self::observe): at the cost of one observation, and refused
@@ -82,5 +81,52 @@ impl Histogram {
     /// The sum of what this process has recorded.
     pub fn sum(&self) -> f64 {
         self.series.get(0)
+    }
+}
+
+/// Whether `value.abs() <= AMOUNT_MAX`, which NaN is not. Bits without their sign are ordered as the numbers are, and the bits of the value are
+/// needed anyway, to find its bucket.
+#[inline]
+fn is_addable(value: f64) -> bool {
+    value.to_bits() << 1 <= AMOUNT_MAX.to_bits() << 1
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn judge(value: f64) {
+        let expected = value.abs() <= AMOUNT_MAX;
+        assert_eq!(is_addable(value), expected, "{value:e}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_can_be_added_is_what_is_not_beyond_the_greatest_amount(bits in any::<u64>()) {
+            judge(f64::from_bits(bits));
+            // The same sign and mantissa where it matters.
+            let near = AMOUNT_MAX.to_bits().wrapping_add(bits >> 60).wrapping_sub(8);
+            judge(f64::from_bits(near | bits & 1 << 63));
+        }
+    }
+
+    #[test]
+    fn no_peculiar_double_is_added_that_must_not_be() {
+        for value in [
+            0.0,
+            f64::from_bits(1),
+            AMOUNT_MAX,
+            AMOUNT_MAX.next_up(),
+            AMOUNT_MAX.next_down(),
+            f64::MAX,
+            f64::INFINITY,
+            f64::NAN,
+            f64::from_bits(0x7ff0_0000_0000_0001),
+        ] {
+            judge(value);
+            judge(-value);
+        }
     }
 }
