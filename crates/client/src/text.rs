@@ -111,12 +111,21 @@ impl TextDomain {
     pub fn text(&self, raw: &str) -> Text {
         match self.raw(raw).and_then(|raw| raw.recall()) {
             Some(text) => text,
+            None => self.text_elsewhere(raw),
+        }
+    }
+
+    /// For text that does not lie where it lay, and text that is new.
+    #[inline(never)]
+    fn text_elsewhere(&self, raw: &str) -> Text {
+        match self.raw(raw).and_then(|raw| raw.recall_moved()) {
+            Some(text) => text,
             None => self.text_again(raw),
         }
     }
 
     #[inline]
-    fn raw(&self, raw: &str) -> Option<Raw> {
+    fn raw<'a>(&self, raw: &'a str) -> Option<Raw<'a>> {
         // Relaxed: the number says nothing about other memory.
         Raw::new(self.number.load(Ordering::Relaxed), raw)
     }

@@ -3,10 +3,12 @@
 //! confused.
 //! It must not decide what a text becomes: the domain does.
 //!
-//! Text is read as words that overlap where it is short of them: with its length they say which text it is. So one branch on
-//! the length is left, of a class of lengths, and a comparison is one of words. There is no lock, and nothing is shared between threads.
+//! Where a text lies says which place to look at first, since most texts are constants, or stay where they are for long. Whether it is
+//! the same text is decided by its bytes alone: another one may lie there by now. So nothing is read but by the comparison, which the C
+//! library does without a branch on the length where the processor can. Text that has moved is looked for by what it says. There
+//! is no lock, and nothing is shared between threads.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, RefCell};
 
 use super::Text;
 
@@ -14,24 +16,33 @@ use super::Text;
 pub(super) const LEN_MAX_BYTES: usize = 32;
 /// Texts that a thread remembers; 64 bytes each, from its first text on.
 pub(super) const PLACES: usize = 256;
+/// Addresses that it remembers; a byte each. Neighbours that are less than half as far apart get different ones.
+const ADDRESSES: usize = 2048;
 
 thread_local! {
-    static RECALLED: OnceCell<Box<[Place; PLACES]>> = const { OnceCell::new() };
+    static RECALLED: RefCell<Box<Recalled>> = RefCell::new(Recalled::nothing());
+}
+
+#[derive(Debug)]
+struct Recalled {
+    /// Which place the text had that lay there.
+    by_address: [Cell<u8>; ADDRESSES],
+    places: [Place; PLACES],
 }
 
 /// One text with its value; a line of the processor's cache.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
 struct Place {
-    words: [Cell<u64>; 4],
-    tag: Cell<u64>,
-    text: Cell<Text>,
+    bytes: [u8; LEN_MAX_BYTES],
+    tag: u64,
+    text: Text,
 }
 
-/// All that there is to know of a raw text: its words, its length, and the domain for which it was said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Raw {
-    words: [u64; 4],
+/// A raw text that can be remembered, and the domain for which it is said.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Raw<'a> {
+    bytes: &'a [u8],
     /// The length in the lowest byte, the domain's number above.
     tag: u64,
 }
@@ -39,14 +50,74 @@ pub(super) struct Raw {
 /// Of no text: there are not that many domains.
 const FREE: u64 = u64::MAX;
 
-impl Raw {
+impl<'a> Raw<'a> {
     /// None if it is too long to be remembered.
     #[inline]
-    pub(super) fn new(domain: u64, raw: &str) -> Option<Raw> {
+    pub(super) fn new(domain: u64, raw: &'a str) -> Option<Raw<'a>> {
         let bytes = raw.as_bytes();
+        let tag = domain << 8 | bytes.len() as u64;
+        (bytes.len() <= LEN_MAX_BYTES).then_some(Raw { bytes, tag })
+    }
+
+    /// The value if this thread has seen the text, and where it lies now.
+    #[inline]
+    pub(super) fn recall(&self) -> Option<Text> {
+        let found = |recalled: &RefCell<Box<Recalled>>| {
+            let recalled = recalled.try_borrow().ok()?;
+            let number = recalled.by_address[self.address()].get();
+            let place = &recalled.places[usize::from(number)];
+            place.is(self).then_some(place.text)
+        };
+        // There is no table any more in a thread that is about to end.
+        RECALLED.try_with(found).ok().flatten()
+    }
+
+    /// The value if this thread has seen the text, wherever it lay. From now on it is known where it lies.
+    pub(super) fn recall_moved(&self) -> Option<Text> {
+        let found = |recalled: &RefCell<Box<Recalled>>| {
+            let recalled = recalled.try_borrow().ok()?;
+            let first = self.place();
+            let number = [first, first ^ 1]
+                .into_iter()
+                .find(|place| recalled.places[usize::from(*place)].is(self))?;
+            recalled.by_address[self.address()].set(number);
+            Some(recalled.places[usize::from(number)].text)
+        };
+        RECALLED.try_with(found).ok().flatten()
+    }
+
+    /// Remember the value, in the place of another text if need be.
+    #[cold]
+    pub(super) fn learn(&self, text: Text) {
+        let _ended = RECALLED.try_with(|recalled| {
+            let Ok(mut recalled) = recalled.try_borrow_mut() else {
+                return;
+            };
+            let first = self.place();
+            let is_free = |place: u8| recalled.places[usize::from(place)].tag == FREE;
+            let number = match is_free(first) || !is_free(first ^ 1) {
+                true => first,
+                false => first ^ 1,
+            };
+            recalled.places[usize::from(number)] = Place::of(self, text);
+            recalled.by_address[self.address()].set(number);
+        });
+    }
+
+    /// Text of other lengths may lie there too, and is told apart when it is compared.
+    #[inline]
+    fn address(&self) -> usize {
+        scattered(self.bytes.as_ptr().addr() as u64, ADDRESSES)
+    }
+
+    /// The place by what the text says: its length, and words that overlap where it is short of them, so that one branch is left, on a class of
+    /// lengths. Nobody gains by texts that collide: they are looked up in their domain.
+    fn place(&self) -> u8 {
+        const _: () = assert!(PLACES == 1 << u8::BITS, "a byte is the number of a place");
+        let bytes = self.bytes;
         let len = bytes.len();
         let words = match len {
-            17..=LEN_MAX_BYTES => [
+            17.. => [
                 word(bytes.first_chunk()),
                 word(bytes[8..].first_chunk()),
                 word(bytes[..len - 8].last_chunk()),
@@ -64,86 +135,11 @@ impl Raw {
                 [byte(0) | byte(len / 2) << 8 | byte(len - 1) << 16, 0, 0, 0]
             }
             0 => [0; 4],
-            _ => return None,
         };
-        let tag = domain << 8 | len as u64;
-        Some(Raw { words, tag })
-    }
-
-    /// The value if this thread knows it.
-    #[inline]
-    pub(super) fn recall(&self) -> Option<Text> {
-        let found = |places: &OnceCell<Box<[Place; PLACES]>>| {
-            let places = places.get()?;
-            let first = self.place();
-            let (near, far) = (&places[first], &places[first ^ 1]);
-            if near.is(self) {
-                Some(near.text.get())
-            } else {
-                far.is(self).then(|| far.text.get())
-            }
-        };
-        // There is no table any more in a thread that is about to end.
-        RECALLED.try_with(found).ok().flatten()
-    }
-
-    /// Remember the value, in the place of another text if need be.
-    #[cold]
-    pub(super) fn learn(&self, text: Text) {
-        let _ended = RECALLED.try_with(|places| {
-            let places = places.get_or_init(|| Box::new(std::array::from_fn(|_| Place::free())));
-            let first = self.place();
-            let is_free = |place: usize| places[place].tag.get() == FREE;
-            let place = match is_free(first) || !is_free(first ^ 1) {
-                true => first,
-                false => first ^ 1,
-            };
-            places[place].fill(self, text);
+        let sum = words.into_iter().fold(self.tag, |sum, word| {
+            (sum ^ word).wrapping_mul(ODD).rotate_left(29)
         });
-    }
-
-    /// Nobody gains by texts that collide: they are looked up in their domain.
-    #[inline]
-    fn place(&self) -> usize {
-        const ODD: [u64; 4] = [
-            0x9e37_79b9_7f4a_7c15,
-            0xa076_1d64_78bd_642f,
-            0xe703_7ed1_a0b4_28db,
-            0x8ebc_6af0_9c88_c6e3,
-        ];
-        let [first, rest @ ..] = self.words;
-        let words = [first ^ self.tag].into_iter().chain(rest);
-        let sum = words.zip(ODD).fold(0_u64, |sum, (word, odd)| {
-            sum.wrapping_add(word.wrapping_mul(odd))
-        });
-        (sum >> (u64::BITS - PLACES.ilog2())) as usize
-    }
-}
-
-impl Place {
-    fn free() -> Place {
-        Place {
-            words: [const { Cell::new(0) }; 4],
-            tag: Cell::new(FREE),
-            text: Cell::new(Text::NONE),
-        }
-    }
-
-    #[inline]
-    fn is(&self, raw: &Raw) -> bool {
-        let words = self.words.iter().zip(raw.words);
-        let differing = words.fold(self.tag.get() ^ raw.tag, |differing, (known, word)| {
-            differing | known.get() ^ word
-        });
-        differing == 0
-    }
-
-    fn fill(&self, raw: &Raw, text: Text) {
-        for (word, new) in self.words.iter().zip(raw.words) {
-            word.set(new);
-        }
-        self.tag.set(raw.tag);
-        self.text.set(text);
+        scattered(sum, PLACES) as u8
     }
 }
 
@@ -156,6 +152,50 @@ fn word(bytes: Option<&[u8; 8]>) -> u64 {
 #[inline]
 fn half(bytes: Option<&[u8; 4]>) -> u64 {
     bytes.map_or(0, |bytes| u64::from(u32::from_le_bytes(*bytes)))
+}
+
+/// Two to the power of 64 over the golden ratio.
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// One of `count` numbers, a power of two; those of neighbours lie far apart.
+#[inline]
+fn scattered(number: u64, count: usize) -> usize {
+    (number.wrapping_mul(ODD) >> (u64::BITS - count.ilog2())) as usize
+}
+
+impl Recalled {
+    #[cold]
+    fn nothing() -> Box<Recalled> {
+        Box::new(Recalled {
+            by_address: [const { Cell::new(0) }; ADDRESSES],
+            places: [Place::free(); PLACES],
+        })
+    }
+}
+
+impl Place {
+    const fn free() -> Place {
+        Place {
+            bytes: [0; LEN_MAX_BYTES],
+            tag: FREE,
+            text: Text::NONE,
+        }
+    }
+
+    fn of(raw: &Raw, text: Text) -> Place {
+        let mut place = Place {
+            tag: raw.tag,
+            text,
+            ..Place::free()
+        };
+        place.bytes[..raw.bytes.len()].copy_from_slice(raw.bytes);
+        place
+    }
+
+    #[inline]
+    fn is(&self, raw: &Raw) -> bool {
+        self.tag == raw.tag && self.bytes.get(..raw.bytes.len()) == Some(raw.bytes)
+    }
 }
 
 #[cfg(test)]

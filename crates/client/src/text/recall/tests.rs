@@ -20,28 +20,87 @@ fn raw() -> impl Strategy<Value = String> {
     ]
 }
 
+fn raw_of(domain: u64, text: &str) -> Raw<'_> {
+    Raw::new(domain, text).unwrap()
+}
+
+/// What holds `text` against another text, wherever that lies.
+fn is_taken_for(domain: u64, text: &str, of: u64, other: &str) -> bool {
+    Place::of(&raw_of(domain, text), Text::NONE).is(&raw_of(of, other))
+}
+
 #[test]
-fn every_byte_and_the_length_make_another_key() {
+fn every_byte_the_length_and_the_domain_make_another_text() {
     for len in 0..=LEN_MAX_BYTES {
         let text = "x".repeat(len);
-        let key = Raw::new(1, &text).unwrap();
-        assert_ne!(Raw::new(2, &text), Some(key), "another domain");
-        assert_ne!(Raw::new(1, &format!("{text}x")), Some(key), "{len}");
+        let same = text.clone();
+        assert!(is_taken_for(1, &text, 1, &same));
+        assert_eq!(raw_of(1, &text).place(), raw_of(1, &same).place());
+        assert!(!is_taken_for(1, &text, 2, &text), "another domain");
+        for longer in [format!("{text}x"), format!("{text}\0")] {
+            if longer.len() <= LEN_MAX_BYTES {
+                assert!(!is_taken_for(1, &text, 1, &longer), "{len}");
+                assert!(!is_taken_for(1, &longer, 1, &text), "{len}");
+            }
+        }
         for at in 0..len {
             let mut other = text.clone();
             other.replace_range(at..=at, "y");
-            assert_ne!(Raw::new(1, &other), Some(key), "byte {at} of {len}");
+            assert!(!is_taken_for(1, &text, 1, &other), "byte {at} of {len}");
         }
+        assert!(!Place::free().is(&raw_of(1, &text)));
     }
-    assert_eq!(Raw::new(1, &"x".repeat(LEN_MAX_BYTES + 1)), None);
-    assert_ne!(Raw::new(1, "\0"), Raw::new(1, ""));
+    assert!(Raw::new(1, &"x".repeat(LEN_MAX_BYTES + 1)).is_none());
+}
+
+/// As where a program reads line after line into one buffer.
+#[test]
+fn text_that_lies_where_another_one_lay_is_not_taken_for_it() {
+    let domain = TextDomain::new(Spelling::Lower, 16, 4_000);
+    let mut buffer = String::with_capacity(64);
+    let address = buffer.as_ptr();
+    for n in (0..3 * PLACES).chain(0..PLACES) {
+        buffer.clear();
+        buffer.push_str(&format!("{}{}", "LINE "[..n % 6].trim(), n % 199));
+        let expected = buffer.to_lowercase();
+        assert_eq!(domain.text(&buffer).as_str(), expected);
+        // Without the last byte, and once more as it was.
+        assert_eq!(domain.text(&buffer[..1]), domain.look_up(&buffer[..1]));
+        assert_eq!(domain.text(&buffer).as_str(), expected);
+    }
+    assert_eq!(buffer.as_ptr(), address);
+}
+
+#[test]
+fn text_that_has_moved_is_recalled_there_from_the_second_time_on() {
+    let domain = TextDomain::new(Spelling::Lower, 16, 4);
+    let texts = [(); 3].map(|()| String::from("Wherever"));
+    let value = domain.text(&texts[0]);
+    for text in &texts[1..] {
+        let raw = || domain.raw(text).unwrap();
+        let by_address =
+            |raw: &Raw| RECALLED.with_borrow(|all| all.by_address[raw.address()].get());
+        assert_eq!(raw().recall_moved(), Some(value));
+        assert_eq!(by_address(&raw()), raw().place());
+        assert_eq!(raw().recall(), Some(value));
+    }
+}
+
+#[test]
+fn neighbours_are_not_looked_for_at_the_same_address() {
+    let text = "x".repeat(2 * ADDRESSES);
+    let address = |at: usize| raw_of(1, &text[at..=at]).address();
+    for at in 0..ADDRESSES {
+        let collision = (1..ADDRESSES / 3).find(|apart| address(at) == address(at + apart));
+        assert_eq!(collision, None, "from {at} on");
+    }
 }
 
 proptest! {
     #[test]
-    fn keys_are_equal_exactly_where_texts_are(a in raw(), b in raw()) {
-        if let (Some(key_of_a), Some(key_of_b)) = (Raw::new(7, &a), Raw::new(7, &b)) {
-            prop_assert_eq!(key_of_a == key_of_b, a == b, "{:?} {:?}", a, b);
+    fn a_text_is_taken_for_another_exactly_where_they_are_equal(a in raw(), b in raw()) {
+        if a.len().max(b.len()) <= LEN_MAX_BYTES {
+            prop_assert_eq!(is_taken_for(7, &a, 7, &b), a == b, "{:?} {:?}", a, b);
         }
     }
 
@@ -75,7 +134,10 @@ fn more_texts_than_places_are_all_answered_right() {
 fn a_text_is_recalled_by_the_thread_that_looked_it_up_and_by_no_other() {
     let domain = TextDomain::new(Spelling::Lower, 16, 4);
     let value = domain.text("Once");
-    let is_recalled = |domain: &TextDomain| domain.raw("Once").unwrap().recall() == Some(value);
+    let is_recalled = |domain: &TextDomain| {
+        let raw = domain.raw("Once").unwrap();
+        raw.recall() == Some(value) && raw.recall_moved() == Some(value)
+    };
     assert!(is_recalled(&domain));
     std::thread::scope(|scope| {
         scope.spawn(|| assert!(!is_recalled(&domain)));
