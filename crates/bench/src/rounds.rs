@@ -199,12 +199,18 @@ pub(crate) fn run(cases: &[Case], effort: Effort) -> Vec<Outcome> {
         .collect()
 }
 
+/// Calls after which every series of a case has been touched.
+pub(crate) const WARM_UP_CALLS: u64 = 1_000;
+
 /// Calls that take about as long as a batch is to be.
 fn calibrate(case: &Case, batch: Duration) -> u64 {
     let here = Place {
         thread: 0,
         series: 0,
     };
+    // The first touch of each series takes a lock and writes into a file: it would be taken for the price of a call.
+    case.run(here, WARM_UP_CALLS.min(case.calls_max));
+    case.drained();
     let mut calls = 16_u64;
     loop {
         let started = Instant::now();

@@ -45,7 +45,7 @@ pub(crate) fn some_calls(group: &str, name: &str, calls: u64) -> Result<()> {
         .find(|case| case.group == group && case.name == name)
         .with_context(|| format!("there is no case '{group}', '{name}'"))?;
     // The first touch of each series is not what is counted.
-    (case.body)(HERE, WARM_UP_CALLS);
+    (case.body)(HERE, rounds::WARM_UP_CALLS);
     counted(case, calls);
     Ok(())
 }
@@ -135,7 +135,6 @@ const HERE: Place = Place {
     thread: 0,
     series: 0,
 };
-const WARM_UP_CALLS: u64 = 1_000;
 /// Calls of which the instructions are counted.
 const CALLS_COUNTED: u64 = 20_000;
 
