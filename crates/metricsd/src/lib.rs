@@ -24,6 +24,7 @@ pub mod ledger;
 pub mod liveness;
 mod lock_holder;
 pub mod merge;
+mod pieces;
 pub mod policy;
 pub mod procfs_view;
 pub mod render;

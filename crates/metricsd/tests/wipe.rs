@@ -103,7 +103,7 @@ fn noted_in(state: &Path) -> Result<f64, String> {
         state
             .keys()
             .get(key)
-            .is_some_and(|(_, raw)| String::from_utf8_lossy(raw).contains(EVENTS))
+            .is_some_and(|(_, raw)| String::from_utf8_lossy(&raw).contains(EVENTS))
     };
     let mut sum = Exact::default();
     for (index, total) in state.totals().iter().enumerate() {

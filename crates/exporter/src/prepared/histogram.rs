@@ -137,6 +137,13 @@ impl PreparedHistogram {
         u32::try_from(index).expect("each set has a series, and so many do not fit into memory")
     }
 
+    /// No more memory than its series need: no more of them come.
+    pub fn shrink(&mut self) {
+        self.labels.shrink_to_fit();
+        self.series.shrink_to_fit();
+        self.bound_sets.shrink_to_fit();
+    }
+
     /// The name in the family's TYPE line.
     pub fn written_name(&self) -> String {
         self.name.clone()

@@ -71,6 +71,12 @@ impl PreparedFamily {
         Ok(())
     }
 
+    /// No more memory than its series need: no more of them come.
+    pub fn shrink(&mut self) {
+        self.texts.shrink_to_fit();
+        self.lens.shrink_to_fit();
+    }
+
     /// The name in the family's TYPE line.
     pub fn written_name(&self) -> String {
         format!("{}{}", self.name, single_suffix(self.kind))

@@ -98,9 +98,11 @@ impl State {
                 .known
                 .get(identity)
                 .is_some_and(|known| known.phase != Phase::Seen),
-            Record::StartTimestamp { .. } | Record::Started { .. } | Record::CleanStop { .. } => {
-                false
-            }
+            // A series that has only got its number has no total yet: who brings it is shown from its file.
+            Record::KeyDefined { .. }
+            | Record::StartTimestamp { .. }
+            | Record::Started { .. }
+            | Record::CleanStop { .. } => false,
             _ => true,
         }
     }

@@ -1,4 +1,4 @@
-//! All series ever known, by number and by name: the bytes of their keys back to back, and an index over them.
+//! All series ever known, by number and by name: the bytes of their keys, and an index over them.
 //!
 //! Invariant: a number once given means the same series for ever, and a series has one number. Numbers that were lost with a
 //! damaged record stay unknown. Pure; the index is hashed with a random key, which nothing outside can see.
@@ -7,29 +7,27 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 use super::model::{KeyId, SeriesKind};
+use crate::pieces::{Index, Pieces};
 
 /// How many numbers may be unknown in a row: more than a damaged stretch of journal can have held. A number further on is an
 /// error of ours, and must not reserve memory.
 const LEAP_MAX: u32 = 1 << 22;
 /// Marks an unknown number.
 const UNKNOWN: u8 = u8::MAX;
-/// Marks a free place of the index. No series has that number.
-const FREE: u64 = u64::MAX;
-/// The part of an entry of the index that is the number. The rest is the upper half of the hash: its highest bits say where
-/// the entry belongs, the others tell it from nearly all others without a look at the key.
-const NUMBER_MASK: u64 = 0xffff_ffff;
+/// The part of a hash that the index goes by.
+const HASH_MASK: u64 = !0xffff_ffff;
 
 /// The table.
 #[derive(Clone, Default)]
 pub struct KeyTable {
-    bytes: Vec<u8>,
-    /// Where each key's bytes end; they begin where the one before ends.
-    ends: Vec<u32>,
+    /// Each key's bytes, and none for an unknown number.
+    pieces: Pieces,
     kinds: Vec<u8>,
-    /// Numbers by hash, with open addressing; at most three quarters are in use.
-    index: Vec<u64>,
+    index: Index,
     defined_count: usize,
     seed: Seed,
+    /// Two keys that are put together one after the other.
+    scratch: [Vec<u8>; 2],
 }
 
 /// Two random words: what hashes to the same place cannot be known outside, where labels come from.
@@ -59,12 +57,12 @@ pub(super) enum DefineError {
 impl KeyTable {
     /// How many numbers there are, the unknown ones among them: the next one to give.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.kinds.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.kinds.is_empty()
     }
 
     /// How many series are known.
@@ -73,9 +71,14 @@ impl KeyTable {
     }
 
     /// The series of a number.
-    pub fn get(&self, key: KeyId) -> Option<(SeriesKind, &[u8])> {
+    pub fn get(&self, key: KeyId) -> Option<(SeriesKind, Vec<u8>)> {
         let kind = self.kind(key)?;
-        Some((kind, self.raw(key.index())))
+        Some((kind, self.pieces.get(key.0)))
+    }
+
+    /// The bytes of a number's key into `to`, of which nothing else is left; none of an unknown number.
+    pub(crate) fn read(&self, key: KeyId, to: &mut Vec<u8>) {
+        self.pieces.read(key.0, to);
     }
 
     /// The kind of a number's series.
@@ -88,13 +91,11 @@ impl KeyTable {
 
     /// The number of a series.
     pub fn find(&self, kind: SeriesKind, raw: &[u8]) -> Option<KeyId> {
-        if self.index.is_empty() {
-            return None;
-        }
-        match self.index[self.place(self.hash(kind.code(), raw), kind.code(), raw)] {
-            FREE => None,
-            place => Some(KeyId((place & NUMBER_MASK) as u32)),
-        }
+        let is_it =
+            |number: u32| self.kinds[number as usize] == kind.code() && self.pieces.is(number, raw);
+        self.index
+            .find(self.hash(kind.code(), raw), is_it)
+            .map(KeyId)
     }
 
     /// Gives `key` to a series.
@@ -106,7 +107,7 @@ impl KeyTable {
     ) -> Result<(), DefineError> {
         if key.index() < self.len() {
             return match self.get(key) {
-                Some(known) if known == (kind, raw) => Ok(()),
+                Some((known, bytes)) if known == kind && bytes == raw => Ok(()),
                 _ => Err(DefineError::Taken),
             };
         }
@@ -117,22 +118,20 @@ impl KeyTable {
         if missing > LEAP_MAX as usize || key.0 == u32::MAX {
             return Err(DefineError::Leap);
         }
-        let end = self.bytes.len() + raw.len();
-        let end = u32::try_from(end).map_err(|_| DefineError::Full)?;
+        if !self.has_room_for(raw) {
+            return Err(DefineError::Full);
+        }
         self.skip(missing);
-        self.bytes.extend_from_slice(raw);
-        self.make_place();
-        let hash = self.hash(kind.code(), raw);
-        let place = self.place(hash, kind.code(), raw);
-        self.index[place] = entry(hash, self.len());
-        self.push(kind, end);
+        self.index.enter(self.hash(kind.code(), raw), key.0);
+        self.push(kind, raw);
         Ok(())
     }
 
     /// Leaves `count` numbers unknown.
     pub(super) fn skip(&mut self, count: usize) {
-        let end = self.ends.last().copied().unwrap_or(0);
-        self.ends.extend(std::iter::repeat_n(end, count));
+        for _ in 0..count {
+            self.pieces.push(&[]);
+        }
         self.kinds.extend(std::iter::repeat_n(UNKNOWN, count));
     }
 
@@ -145,108 +144,65 @@ impl KeyTable {
         middle: &[u8],
         suffix_len: usize,
     ) -> bool {
-        let end = self.bytes.len();
-        let previous = match self.len() {
-            0 => 0..0,
-            count => self.range(count - 1),
-        };
-        let len = prefix_len.saturating_add(suffix_len);
-        let fits = prefix_len <= previous.len() && suffix_len <= previous.len();
-        let new_end = len
-            .checked_add(middle.len())
-            .and_then(|len| end.checked_add(len));
-        let Some(new_end) = new_end
-            .and_then(|end| u32::try_from(end).ok())
-            .filter(|_| fits)
-        else {
-            return false;
-        };
-        self.bytes
-            .extend_from_within(previous.start..previous.start + prefix_len);
-        self.bytes.extend_from_slice(middle);
-        self.bytes
-            .extend_from_within(previous.end - suffix_len..previous.end);
-        self.push(kind, new_end);
-        true
+        let [mut before, mut raw] = std::mem::take(&mut self.scratch);
+        before.clear();
+        if let Some(last) = self.pieces.len().checked_sub(1) {
+            self.pieces.read(last as u32, &mut before);
+        }
+        let fits = prefix_len <= before.len() && suffix_len <= before.len();
+        if fits {
+            raw.clear();
+            raw.extend_from_slice(&before[..prefix_len]);
+            raw.extend_from_slice(middle);
+            raw.extend_from_slice(&before[before.len() - suffix_len..]);
+        }
+        let is_next = fits && self.has_room_for(&raw);
+        if is_next {
+            self.push(kind, &raw);
+        }
+        self.scratch = [before, raw];
+        is_next
     }
 
     /// Enters everything that [`KeyTable::define_next`] has added. Until then it is not found by name.
     pub(super) fn index_all(&mut self) {
-        self.rehash((self.defined_count * 4 / 3 + 1).next_power_of_two().max(16));
+        let [mut raw, _] = std::mem::take(&mut self.scratch);
+        let mut entries = Vec::with_capacity(self.defined_count);
+        for (number, &kind) in (0..).zip(&self.kinds) {
+            if kind != UNKNOWN {
+                self.pieces.read(number, &mut raw);
+                entries.push(self.hash(kind, &raw) & HASH_MASK | u64::from(number));
+            }
+        }
+        // In the order of their places, so that a large index is filled from end to end and not all over.
+        entries.sort_unstable();
+        self.index = Index::default();
+        self.index.reserve(entries.len());
+        for entry in entries {
+            self.index.enter(entry & HASH_MASK, entry as u32);
+        }
     }
 
     /// Makes room, so that loading many keys does not grow step by step.
-    pub(super) fn reserve(&mut self, key_count: usize, byte_count: usize) {
-        self.bytes.reserve(byte_count);
-        self.ends.reserve(key_count);
+    pub(super) fn reserve(&mut self, key_count: usize) {
+        self.pieces.reserve(key_count);
         self.kinds.reserve(key_count);
     }
 
     /// All bytes of keys.
     pub(crate) fn byte_count(&self) -> usize {
-        self.bytes.len()
+        self.pieces.len_bytes()
     }
 
-    fn range(&self, number: usize) -> std::ops::Range<usize> {
-        let start = match number {
-            0 => 0,
-            _ => self.ends[number - 1] as usize,
-        };
-        start..self.ends[number] as usize
+    fn has_room_for(&self, raw: &[u8]) -> bool {
+        u32::try_from(self.byte_count() + raw.len()).is_ok()
     }
 
-    fn raw(&self, number: usize) -> &[u8] {
-        &self.bytes[self.range(number)]
-    }
-
-    /// The series whose bytes were just appended has the next number.
-    fn push(&mut self, kind: SeriesKind, end: u32) {
-        self.ends.push(end);
+    /// The series has the next number.
+    fn push(&mut self, kind: SeriesKind, raw: &[u8]) {
+        self.pieces.push(raw);
         self.kinds.push(kind.code());
         self.defined_count += 1;
-    }
-
-    /// The index has a place for one more.
-    fn make_place(&mut self) {
-        if (self.defined_count + 1) * 4 > self.index.len() * 3 {
-            self.rehash((self.index.len() * 2).max(16));
-        }
-    }
-
-    /// In the order of their places, so that a large index is filled from end to end and not all over.
-    fn rehash(&mut self, places: usize) {
-        let numbers = (0..self.len()).filter(|number| self.kinds[*number] != UNKNOWN);
-        let mut entries: Vec<u64> = numbers
-            .map(|number| entry(self.hash(self.kinds[number], self.raw(number)), number))
-            .collect();
-        entries.sort_unstable();
-        self.index.clear();
-        self.index.resize(places, FREE);
-        for entry in entries {
-            let number = (entry & NUMBER_MASK) as usize;
-            let place = self.place(entry, self.kinds[number], self.raw(number));
-            self.index[place] = entry;
-        }
-    }
-
-    /// Where the series stands in the index, or would stand.
-    fn place(&self, hash: u64, kind: u8, raw: &[u8]) -> usize {
-        let mask = self.index.len() - 1;
-        // As many of the highest bits as the index has.
-        let shift = 64 - self.index.len().trailing_zeros();
-        let mut place = (hash >> shift) as usize;
-        loop {
-            let found = self.index[place];
-            let number = (found & NUMBER_MASK) as usize;
-            let is_it = found == FREE
-                || (found == entry(hash, number)
-                    && self.kinds[number] == kind
-                    && self.raw(number) == raw);
-            if is_it {
-                return place;
-            }
-            place = (place + 1) & mask;
-        }
     }
 
     fn hash(&self, kind: u8, raw: &[u8]) -> u64 {
@@ -281,14 +237,14 @@ fn multiply(left: u64, right: u64) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
-/// What stands in the index for a series.
-fn entry(hash: u64, number: usize) -> u64 {
-    hash & !NUMBER_MASK | number as u64
-}
-
 impl PartialEq for KeyTable {
     fn eq(&self, other: &KeyTable) -> bool {
-        (&self.bytes, &self.ends, &self.kinds) == (&other.bytes, &other.ends, &other.kinds)
+        let numbers = (0..).take(self.len());
+        // How a key is told of depends on what was there before.
+        self.kinds == other.kinds
+            && numbers
+                .into_iter()
+                .all(|number| self.pieces.get(number) == other.pieces.get(number))
     }
 }
 
@@ -299,7 +255,7 @@ impl fmt::Debug for KeyTable {
             (
                 number,
                 self.get(key)
-                    .map(|(kind, raw)| (kind, String::from_utf8_lossy(raw))),
+                    .map(|(kind, raw)| (kind, String::from_utf8_lossy(&raw).into_owned())),
             )
         });
         f.debug_map().entries(names).finish()

@@ -34,7 +34,7 @@ pub struct State {
     pub(super) last_revision: Revision,
 }
 
-/// Counts the changes of everything but values of shards that are only seen. Not part of what the state says: a state that was
+/// Counts the changes of everything but numbers of series and values of shards that are only seen. Not part of what the state says: a state that was
 /// read back equals the one that was written.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Shape(pub(super) u64);
@@ -77,8 +77,8 @@ impl State {
         &self.totals
     }
 
-    /// Changes whenever anything does but the last known values of shards that are only seen: series, absorbed amounts, gauges of
-    /// the ended. Starts at 0 with the program.
+    /// Changes whenever anything does but series that are only numbered and the last known values of shards that are only seen:
+    /// absorbed amounts, gauges of the ended. Starts at 0 with the program.
     pub fn shape_revision(&self) -> u64 {
         self.shape.0
     }

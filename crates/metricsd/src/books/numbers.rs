@@ -143,6 +143,6 @@ impl Numbers {
     /// What waited is durable. Starts that could not be recorded stay.
     pub(super) fn forget_drafts(&mut self) {
         self.defined.clear();
-        self.started.clear();
+        self.started = HashSet::new();
     }
 }

@@ -99,19 +99,24 @@ impl Archived {
     pub(super) fn intern(&mut self, state: &State, catalog: &mut Catalog, policy: &Policy) {
         let known = self.catalog_keys.len();
         let keys = state.keys();
-        let new = (known..keys.len()).filter_map(|index| u32::try_from(index).ok());
+        let new = narrow(known)..narrow(keys.len());
         // A number whose name was lost stands for no series; it keeps its place.
-        let new = new.map(|index| keys.get(SeriesId(index)).map_or(&[][..], |(_, raw)| raw));
+        let read = |number: u32, to: &mut Vec<u8>| keys.read(SeriesId(number), to);
         // What stands in shards as well is known by now.
         if keys.len() - known < NEW_KEYS_MANY || catalog.len() * 2 > keys.len() {
-            let new = new.map(|raw| catalog.intern(raw, policy));
-            self.catalog_keys.extend(new);
+            let mut raw = Vec::new();
+            self.catalog_keys.reserve_exact(keys.len() - known);
+            self.catalog_keys.extend(new.map(|number| {
+                read(number, &mut raw);
+                catalog.intern(&raw, policy)
+            }));
             return;
         }
         if known == 0 {
-            catalog.reserve(keys.len(), keys.byte_count());
+            catalog.reserve(keys.len());
         }
-        self.catalog_keys.extend(catalog.intern_all(new, policy));
+        self.catalog_keys
+            .extend(catalog.intern_all(new, read, policy));
     }
 
     /// Makes the sources anew. `indexed` are the shards that are served from their files.
@@ -257,6 +262,10 @@ impl ArchivedSource {
             },
         }
     }
+}
+
+fn narrow(count: usize) -> u32 {
+    u32::try_from(count).expect("series are numbered in 32 bits")
 }
 
 fn is_most_recent(kind: FileKind) -> bool {

@@ -69,7 +69,7 @@ impl Layout {
         self.offsets
             .get(index)
             .is_some_and(|&offset| offset as usize == value_offset)
-            && catalog.spelling(self.keys[index]) == key
+            && catalog.is_spelled(self.keys[index], key)
     }
 }
 

@@ -15,6 +15,8 @@ mod rest;
 mod shard;
 mod sightings;
 mod sources;
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};

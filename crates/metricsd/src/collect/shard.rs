@@ -72,6 +72,24 @@ pub(super) struct Correction {
     pub(super) picks: Vec<u32>,
 }
 
+/// The bytes of a shard's keys, back to back, for as long as somebody looks at them.
+#[derive(Debug, Default)]
+pub(super) struct Spellings {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Spellings {
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut begin = 0;
+        self.ends.iter().map(move |&end| {
+            let key = &self.bytes[begin..end];
+            begin = end;
+            key
+        })
+    }
+}
+
 /// A shard and what was last read of it.
 #[derive(Debug)]
 pub struct Shard {
@@ -271,11 +289,21 @@ impl Shard {
         self.is_noted = true;
     }
 
+    /// The bytes of the keys of its entries.
+    pub(super) fn spellings(&self, catalog: &Catalog) -> Spellings {
+        let mut spellings = Spellings::default();
+        for &key in self.keys() {
+            catalog.append_spelling(key, &mut spellings.bytes);
+            spellings.ends.push(spellings.bytes.len());
+        }
+        spellings
+    }
+
     /// All entries as they were read last, in file order.
-    pub(super) fn entries<'a>(&'a self, catalog: &'a Catalog) -> Vec<SightedEntry<'a>> {
-        let entries = self.keys().iter().zip(&self.values).enumerate();
-        let entry = |(index, (&key, &value))| SightedEntry {
-            key: catalog.spelling(key),
+    pub(super) fn entries<'a>(&self, spellings: &'a Spellings) -> Vec<SightedEntry<'a>> {
+        let entries = spellings.iter().zip(&self.values).enumerate();
+        let entry = |(index, (key, &value))| SightedEntry {
+            key,
             value,
             timestamp: self.timestamps.get(index).copied().unwrap_or(0.0),
         };

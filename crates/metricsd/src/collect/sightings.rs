@@ -47,7 +47,8 @@ impl Collector {
     /// Hands the shard over as it was read last.
     pub fn sight<R>(&self, shard: &Shard, tell: impl FnOnce(&Sighting<'_>) -> R) -> R {
         let origin = self.origin(shard);
-        let entries = shard.entries(&self.catalog);
+        let spellings = shard.spellings(&self.catalog);
+        let entries = shard.entries(&spellings);
         tell(&Sighting {
             identity: &shard.identity_key,
             origin: &origin,
@@ -59,8 +60,12 @@ impl Collector {
     /// Hands over every shard as it was read last.
     pub fn sight_all<R>(&self, tell: impl FnOnce(&[Sighting<'_>]) -> R) -> R {
         let shards = self.index.shards().iter();
-        let parts: Vec<_> = shards
-            .map(|shard| (shard, self.origin(shard), shard.entries(&self.catalog)))
+        let spelled: Vec<_> = shards
+            .map(|shard| (shard, shard.spellings(&self.catalog)))
+            .collect();
+        let parts: Vec<_> = spelled
+            .iter()
+            .map(|(shard, spellings)| (shard, self.origin(shard), shard.entries(spellings)))
             .collect();
         let sightings: Vec<Sighting<'_>> = parts
             .iter()

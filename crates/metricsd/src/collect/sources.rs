@@ -165,7 +165,8 @@ impl Collector {
                 .collect();
             // Of a key that stands there twice the last entry holds.
             let mut held: HashMap<&[u8], (u64, u64)> = HashMap::new();
-            let entries = shard.entries(&self.catalog);
+            let spellings = shard.spellings(&self.catalog);
+            let entries = shard.entries(&spellings);
             for entry in &entries {
                 held.insert(entry.key, bits(entry.value, entry.timestamp));
             }
@@ -176,7 +177,7 @@ impl Collector {
             });
         }
         let mut held: HashMap<SeriesId, Exact> = HashMap::new();
-        for entry in shard.entries(&self.catalog) {
+        for entry in shard.entries(&shard.spellings(&self.catalog)) {
             match state.keys().find(kind, entry.key) {
                 Some(series) => held.entry(series).or_default().add(entry.value),
                 // The archive has never heard of it.
@@ -220,6 +221,9 @@ impl Collector {
                 sources.push(correction);
             }
         }
+        // Two of them need not be in memory at the same time.
+        self.is_plan_stale = true;
+        self.plan = Plan::default();
         let (plan, findings) = Plan::new(&self.catalog, &self.policy.limits, &sources, live_first);
         self.plan = plan;
         let superseded = self.superseded(&findings, &origins);
@@ -281,7 +285,7 @@ impl Collector {
             // What a reset dropped is of any mode.
             if known.has_discarded() {
                 let is_discarded = |key: &&KeyId| {
-                    let series = state.keys().find(kind, catalog.spelling(**key));
+                    let series = state.keys().find(kind, &catalog.spelling(**key));
                     series.is_some_and(|series| known.is_discarded(series))
                 };
                 shard.discarded = shard.keys().iter().filter(is_discarded).copied().collect();
@@ -297,7 +301,7 @@ impl Collector {
                 Some(Superseded {
                     identity: source.identity.clone()?,
                     kind: source.source().kind,
-                    key: self.catalog.spelling(*source.keys.get(entry)?).to_vec(),
+                    key: self.catalog.spelling(*source.keys.get(entry)?),
                 })
             }
             Origin::Shard(index) => {
@@ -305,7 +309,7 @@ impl Collector {
                 Some(Superseded {
                     identity: shard.identity_key.clone(),
                     kind: shard.name.kind,
-                    key: self.catalog.spelling(*shard.keys().get(entry)?).to_vec(),
+                    key: self.catalog.spelling(*shard.keys().get(entry)?),
                 })
             }
             Origin::Correction => None,

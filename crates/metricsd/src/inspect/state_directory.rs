@@ -179,7 +179,7 @@ fn absorbed(state: &State, limit: Limit) -> Vec<TotalLine> {
         Some(TotalLine {
             number,
             kind: kind.as_str(),
-            series: series(raw),
+            series: series(&raw),
             absorbed: super::table::number(state.total(key)?.value()),
             since: state.start_unix_seconds(key).map(time),
         })

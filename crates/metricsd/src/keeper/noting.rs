@@ -17,7 +17,7 @@ use crate::daemon::lock;
 
 /// Bytes of notes that wait, beyond which they are made durable before more are made: a directory that is met for the first time would
 /// be in memory several times over.
-const NOTES_LEN_MAX_BYTES: usize = 2 << 20;
+const NOTES_LEN_MAX_BYTES: usize = 1 << 20;
 
 /// What came of noting.
 #[derive(Debug, Clone, Copy, Default)]

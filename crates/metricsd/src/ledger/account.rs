@@ -150,8 +150,8 @@ impl<'a> Account<'a> {
             let id = crate::archive::KeyId(u32::try_from(index).unwrap_or(u32::MAX));
             let key = state.and_then(|state| state.keys().get(id));
             let place = key.and_then(|(kind, raw)| {
-                let place = numbers.of(kind, raw)?;
-                series.insert((kind, numbers.catalog.intern(raw, policy)));
+                let place = numbers.of(kind, &raw)?;
+                series.insert((kind, numbers.catalog.intern(&raw, policy)));
                 Some(place)
             });
             places.push(place);

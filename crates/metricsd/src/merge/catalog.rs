@@ -6,6 +6,8 @@
 //! touch: I/O, the clock, logging.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
 
 use metricsd_shard::Key;
 
@@ -13,6 +15,7 @@ use super::bound::parse_bound;
 use super::label_set;
 use super::spelling::Plain;
 use super::table::Table;
+use crate::pieces::Pieces;
 use crate::policy::{Policy, Refusal};
 
 /// Label names and values, sorted by name.
@@ -41,8 +44,8 @@ pub(super) enum Bound {
 }
 
 /// What is known of one key. Numbers of texts and label sets are those of the catalog.
-#[derive(Debug, Clone)]
-pub(super) struct Facts {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Facts<'a> {
     pub(super) family: u32,
     /// The family's name as the key spells it, before escaping; two spellings must not become one family unseen.
     pub(super) family_spelling: u32,
@@ -56,11 +59,41 @@ pub(super) struct Facts {
     pub(super) labels_without_le: u32,
     pub(super) bound: Bound,
     /// Set if the series is served under no circumstances.
-    pub(super) refusal: Option<Box<Refusal>>,
+    pub(super) refusal: Option<&'a Refusal>,
+}
+
+/// What is kept of one key: there are millions.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    /// The names in it and its help, by the number of all of them.
+    names: u32,
+    labels: u32,
+    /// The number of what is not as usual; [`USUAL`]: nothing.
+    unusual: u32,
+}
+
+/// No key has that number of what is not as usual.
+const USUAL: u32 = u32::MAX;
+
+/// Of a key that has the label `pid` or `le`, or is refused.
+#[derive(Debug)]
+struct Unusual {
+    labels_without_pid: u32,
+    labels_without_le: u32,
+    bound: Bound,
+    refusal: Option<Refusal>,
+}
+
+/// What was found out of a key.
+#[derive(Debug)]
+struct Examined {
+    names: u32,
+    labels: u32,
+    unusual: Option<Unusual>,
 }
 
 /// The names in a key and its help, by their numbers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Names {
     family: u32,
     family_spelling: u32,
@@ -73,7 +106,8 @@ struct Names {
 #[derive(Debug, Default)]
 pub struct Catalog {
     spellings: Table,
-    facts: Vec<Facts>,
+    kept: Vec<Kept>,
+    unusual: Vec<Unusual>,
     lexicon: Lexicon,
 }
 
@@ -83,8 +117,10 @@ struct Lexicon {
     texts: Table,
     /// The texts once more; there are few.
     text_values: Vec<Box<str>>,
+    names: Vec<Names>,
+    name_numbers: HashMap<Names, u32>,
     /// Of the last key: the next one's are nearly always the same.
-    last_names: Option<Names>,
+    last_names: Option<u32>,
     label_sets: Table,
     /// A label set that is being put together.
     set: Vec<u8>,
@@ -97,49 +133,86 @@ impl Catalog {
     pub fn intern(&mut self, key: &[u8], policy: &Policy) -> KeyId {
         let (number, is_new) = self.spellings.intern(key);
         if is_new {
-            let facts = self.lexicon.examine(key, policy);
-            self.facts.push(facts);
+            let examined = self.lexicon.examine(key, policy);
+            self.keep(examined);
         }
         KeyId(number)
     }
 
-    /// [`Catalog::intern`] for all keys of an archive, on two threads: one finds their numbers, the other takes them apart.
-    pub fn intern_all<'a>(
+    /// The next key is this one.
+    fn keep(&mut self, examined: Examined) {
+        let unusual = examined.unusual.map_or(USUAL, |unusual| {
+            self.unusual.push(unusual);
+            u32::try_from(self.unusual.len() - 1).expect("there are no more of them than keys")
+        });
+        self.kept.push(Kept {
+            names: examined.names,
+            labels: examined.labels,
+            unusual,
+        });
+    }
+
+    /// [`Catalog::intern`] for all keys of an archive, on two threads: one finds their numbers, the other takes them apart. `read` puts
+    /// each into the memory that it is given, in place of what is there.
+    pub fn intern_all(
         &mut self,
-        keys: impl Iterator<Item = &'a [u8]> + Clone + Send,
+        keys: Range<u32>,
+        read: impl Fn(u32, &mut Vec<u8>) + Sync,
         policy: &Policy,
     ) -> Vec<KeyId> {
         let (spellings, lexicon) = (&mut self.spellings, &mut self.lexicon);
-        let to_examine = keys.clone();
-        let (numbers, mut facts) = std::thread::scope(|scope| {
-            let examine = move |key| lexicon.examine(key, policy);
-            let examined = scope.spawn(move || to_examine.map(examine).collect::<Vec<Facts>>());
-            let numbers: Vec<(u32, bool)> = keys.map(|key| spellings.intern(key)).collect();
-            let facts = examined.join();
+        let (numbers, examined) = std::thread::scope(|scope| {
+            let (read, keys_to_examine) = (&read, keys.clone());
+            let examine = move || {
+                let mut key = Vec::new();
+                let examine = |number| {
+                    read(number, &mut key);
+                    lexicon.examine(&key, policy)
+                };
+                keys_to_examine.map(examine).collect::<Vec<Examined>>()
+            };
+            let examined = scope.spawn(examine);
+            let mut key = Vec::new();
+            let intern = |number| {
+                read(number, &mut key);
+                spellings.intern(&key)
+            };
+            let numbers: Vec<(u32, bool)> = keys.map(intern).collect();
+            let examined = examined.join();
             (
                 numbers,
-                facts.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                examined.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             )
         });
         // What was known, or is there twice, was examined in vain.
-        let mut is_new = numbers.iter().map(|(_, is_new)| *is_new);
-        facts.retain(|_| is_new.next() == Some(true));
-        match self.facts.is_empty() {
-            true => self.facts = facts,
-            false => self.facts.append(&mut facts),
+        for ((_, is_new), examined) in numbers.iter().zip(examined) {
+            if *is_new {
+                self.keep(examined);
+            }
         }
         numbers.iter().map(|(number, _)| KeyId(*number)).collect()
     }
 
-    /// Makes room for so many more keys of so many bytes in all.
-    pub fn reserve(&mut self, keys: usize, bytes: usize) {
-        self.spellings.reserve(keys, bytes);
-        self.lexicon.label_sets.reserve(keys, bytes / 2);
+    /// Makes room for so many more keys.
+    pub fn reserve(&mut self, keys: usize) {
+        self.spellings.reserve(keys);
+        self.kept.reserve(keys);
+        self.lexicon.label_sets.reserve(keys);
     }
 
     /// The bytes of a key as they stand in the shard.
-    pub fn spelling(&self, key: KeyId) -> &[u8] {
-        self.spellings.get(key.0)
+    pub fn spelling(&self, key: KeyId) -> Vec<u8> {
+        self.spellings.pieces().get(key.0)
+    }
+
+    /// The same behind what is in `to`.
+    pub fn append_spelling(&self, key: KeyId, to: &mut Vec<u8>) {
+        self.spellings.pieces().append_to(key.0, to);
+    }
+
+    /// Whether a key is spelled like this.
+    pub fn is_spelled(&self, key: KeyId, bytes: &[u8]) -> bool {
+        self.spellings.pieces().is(key.0, bytes)
     }
 
     /// The family that a key belongs to, as exposed.
@@ -154,7 +227,7 @@ impl Catalog {
 
     /// Its labels, sorted by name.
     pub fn labels(&self, key: KeyId) -> Vec<(String, String)> {
-        owned_labels(self.label_set(self.facts(key).labels))
+        owned_labels(&self.label_sets().get(self.facts(key).labels))
     }
 
     /// Of a bucket: its bound, and its labels without that.
@@ -163,37 +236,63 @@ impl Catalog {
         let Bound::At(bound) = facts.bound else {
             return None;
         };
-        let labels = owned_labels(self.label_set(facts.labels_without_le));
+        let labels = owned_labels(&self.label_sets().get(facts.labels_without_le));
         Some((bound, labels))
     }
 
     /// Why a key is never served, if it is not.
     pub fn refusal(&self, key: KeyId) -> Option<&Refusal> {
-        self.facts(key).refusal.as_deref()
+        self.facts(key).refusal
     }
 
     /// Distinct keys.
     pub fn len(&self) -> usize {
-        self.facts.len()
+        self.kept.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.facts.is_empty()
+        self.kept.is_empty()
     }
 
     /// Forgets every key that is not among `used`, and gives those their new numbers.
     pub fn compact<'a>(&mut self, used: impl Iterator<Item = &'a mut KeyId>, policy: &Policy) {
         let old = std::mem::take(self);
         let mut renumbered: Vec<Option<KeyId>> = vec![None; old.len()];
+        let mut spelling = Vec::new();
         for key in used {
-            *key = *renumbered[key.index()]
-                .get_or_insert_with(|| self.intern(old.spelling(*key), policy));
+            *key = *renumbered[key.index()].get_or_insert_with(|| {
+                old.spellings.pieces().read(key.0, &mut spelling);
+                self.intern(&spelling, policy)
+            });
         }
     }
 
-    pub(super) fn facts(&self, key: KeyId) -> &Facts {
-        &self.facts[key.index()]
+    #[inline]
+    pub(super) fn facts(&self, key: KeyId) -> Facts<'_> {
+        let kept = self.kept[key.index()];
+        let names = self.lexicon.names[kept.names as usize];
+        let facts = Facts {
+            family: names.family,
+            family_spelling: names.family_spelling,
+            sample: names.sample,
+            help: names.help,
+            labels: kept.labels,
+            labels_without_pid: kept.labels,
+            labels_without_le: kept.labels,
+            bound: Bound::None,
+            refusal: None,
+        };
+        match self.unusual.get(kept.unusual as usize) {
+            None => facts,
+            Some(unusual) => Facts {
+                labels_without_pid: unusual.labels_without_pid,
+                labels_without_le: unusual.labels_without_le,
+                bound: unusual.bound,
+                refusal: unusual.refusal.as_ref(),
+                ..facts
+            },
+        }
     }
 
     pub(super) fn text_count(&self) -> usize {
@@ -208,9 +307,9 @@ impl Catalog {
         self.lexicon.label_sets.len()
     }
 
-    /// The labels of a set, spelled as [`label_set`] spells them.
-    pub(super) fn label_set(&self, number: u32) -> &[u8] {
-        self.lexicon.label_sets.get(number)
+    /// The labels of each set, spelled as [`label_set`] spells them.
+    pub(super) fn label_sets(&self) -> &Pieces {
+        self.lexicon.label_sets.pieces()
     }
 
     /// Whether any key has the label `le`.
@@ -231,7 +330,7 @@ impl Lexicon {
         &self.text_values[number as usize]
     }
 
-    fn examine(&mut self, bytes: &[u8], policy: &Policy) -> Facts {
+    fn examine(&mut self, bytes: &[u8], policy: &Policy) -> Examined {
         if let Some(key) = Plain::read(bytes) {
             return self.examine_parts(
                 (key.family, key.sample, key.help),
@@ -275,8 +374,9 @@ impl Lexicon {
         labels: &[(&str, &str)],
         unreadable: Option<Refusal>,
         policy: &Policy,
-    ) -> Facts {
-        let names = self.names(texts);
+    ) -> Examined {
+        let number = self.names(texts);
+        let names = self.names[number as usize];
         let (family, sample) = (self.text(names.family), self.text(names.sample));
         let refusal = unreadable.or_else(|| policy.judge_pairs(family, sample, labels).err());
         let bound = match labels.iter().find(|(name, _)| *name == "le") {
@@ -291,28 +391,33 @@ impl Lexicon {
             false => all,
         };
         let (labels_without_pid, labels_without_le) = (without("pid"), without("le"));
-        Facts {
-            family: names.family,
-            family_spelling: names.family_spelling,
-            sample: names.sample,
-            help: names.help,
-            labels: all,
+        let is_usual = labels_without_pid == all
+            && labels_without_le == all
+            && bound == Bound::None
+            && refusal.is_none();
+        let unusual = (!is_usual).then_some(Unusual {
             labels_without_pid,
             labels_without_le,
             bound,
-            refusal: refusal.map(Box::new),
+            refusal,
+        });
+        Examined {
+            names: number,
+            labels: all,
+            unusual,
         }
     }
 
-    /// The numbers of a family's name, a sample's name and a help text.
-    fn names(&mut self, (family, sample, help): (&str, &str, &str)) -> Names {
-        let is_last = |names: &Names| {
+    /// The number of a family's name, a sample's name and a help text.
+    fn names(&mut self, (family, sample, help): (&str, &str, &str)) -> u32 {
+        let is_last = |number: &u32| {
+            let names = &self.names[*number as usize];
             self.text(names.family_spelling) == family
                 && self.text(names.sample_spelling) == sample
                 && self.text(names.help) == help
         };
-        if let Some(names) = self.last_names.filter(is_last) {
-            return names;
+        if let Some(number) = self.last_names.filter(is_last) {
+            return number;
         }
         let names = Names {
             family: self.intern_text(&escape(family, Colon::Legal)),
@@ -321,8 +426,13 @@ impl Lexicon {
             sample_spelling: self.intern_text(sample),
             help: self.intern_text(help),
         };
-        self.last_names = Some(names);
-        names
+        let next = u32::try_from(self.names.len()).expect("there are no more of them than keys");
+        let number = *self.name_numbers.entry(names).or_insert(next);
+        if number == next {
+            self.names.push(names);
+        }
+        self.last_names = Some(number);
+        number
     }
 
     fn intern_text(&mut self, text: &str) -> u32 {
@@ -409,7 +519,8 @@ mod tests {
                 keys.iter().map(|key| catalog.intern(key, &policy)).collect()
             };
             prop_assert_eq!(each(&mut at_once, &known), each(&mut one_by_one, &known));
-            let numbers = at_once.intern_all(keys.iter().map(Vec::as_slice), &policy);
+            let read = |number: u32, to: &mut Vec<u8>| to.clone_from(&keys[number as usize]);
+            let numbers = at_once.intern_all(0..keys.len() as u32, read, &policy);
             prop_assert_eq!(&numbers, &each(&mut one_by_one, &keys));
             prop_assert_eq!(each(&mut at_once, &later), each(&mut one_by_one, &later));
             prop_assert_eq!(at_once.len(), one_by_one.len());

@@ -11,28 +11,58 @@ use super::catalog::Catalog;
 use super::label_set;
 use super::plan::Group;
 
+/// The label sets of groups, back to back, while they are put in order and written.
+#[derive(Debug)]
+pub(super) struct Sets {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Sets {
+    pub(super) fn of(catalog: &Catalog, groups: &[Group]) -> Sets {
+        let mut sets = Sets {
+            bytes: Vec::new(),
+            ends: Vec::with_capacity(groups.len()),
+        };
+        for group in groups {
+            catalog
+                .label_sets()
+                .append_to(group.labels, &mut sets.bytes);
+            sets.ends.push(sets.bytes.len());
+        }
+        sets
+    }
+
+    /// The set of the group with that index.
+    pub(super) fn get(&self, index: u32) -> &[u8] {
+        let index = index as usize;
+        let begin = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[begin..self.ends[index]]
+    }
+}
+
 /// The indices of the groups in the order in which they are exposed: by labels.
-pub(super) fn order(catalog: &Catalog, groups: &[Group]) -> Vec<u32> {
-    let has_bound = |group: &Group| {
-        let labels = label_set::labels(catalog.label_set(group.labels));
+pub(super) fn order(catalog: &Catalog, groups: &[Group], sets: &Sets) -> Vec<u32> {
+    let set = |index: u32| sets.get(index);
+    let has_bound = |(index, _): (u32, &Group)| {
+        let labels = label_set::labels(set(index));
         labels.iter().any(|(name, _)| name == "le")
     };
     // Only a histogram that is none has a bound among its labels, and whoever has one such series has it in each.
     let has_pid = groups.iter().any(|group| group.pid.is_some());
-    if has_pid || catalog.has_bounds() && groups.iter().any(has_bound) {
+    if has_pid || catalog.has_bounds() && (0..).zip(groups).any(has_bound) {
         let mut order: Vec<u32> = (0..).zip(groups).map(|(index, _)| index).collect();
-        order.sort_by_cached_key(|&index| ByLabels(labels_of(catalog, &groups[index as usize])));
+        order.sort_by_cached_key(|&index| ByLabels(labels_of(set(index), &groups[index as usize])));
         return order;
     }
-    let set = |index: u32| catalog.label_set(groups[index as usize].labels);
-    let Some(first) = groups.first() else {
+    if groups.is_empty() {
         return Vec::new();
-    };
+    }
     // What all begin with tells nothing; the next bytes, as a number, decide nearly always.
-    let first = catalog.label_set(first.labels);
-    let common = groups.iter().fold(first.len(), |common, group| {
-        let set = catalog.label_set(group.labels);
-        let both = first[..common].iter().zip(set);
+    let first = set(0);
+    let indices = (0..).zip(groups).map(|(index, _)| index);
+    let common = indices.fold(first.len(), |common, index| {
+        let both = first[..common].iter().zip(set(index));
         both.take_while(|(a, b)| a == b).count()
     });
     let mut order: Vec<(u128, u32)> = (0..)
@@ -82,9 +112,9 @@ impl Eq for ByLabels<'_> {}
 /// One label; borrowed, since there are millions.
 pub(super) type LabelOf<'a> = (Cow<'a, str>, Cow<'a, str>);
 
-/// The label set as exposed: `pid` at its place, if the gauge has one.
-pub(super) fn labels_of<'a>(catalog: &'a Catalog, group: &'a Group) -> Vec<LabelOf<'a>> {
-    let mut labels = label_set::labels(catalog.label_set(group.labels));
+/// A group's label set as exposed: `pid` at its place, if the gauge has one.
+pub(super) fn labels_of<'a>(set: &'a [u8], group: &'a Group) -> Vec<LabelOf<'a>> {
+    let mut labels = label_set::labels(set);
     if let Some(pid) = &group.pid {
         let place = labels.partition_point(|(name, _)| &**name < "pid");
         labels.insert(place, (Cow::Borrowed("pid"), Cow::Borrowed(&**pid)));

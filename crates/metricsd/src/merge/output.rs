@@ -15,12 +15,12 @@ use metricsd_shard::FileKind;
 use super::catalog::Catalog;
 use super::cells::{Cell, Cells};
 use super::names::{exposed, exposed_names};
-use super::order::{labels_of, order};
+use super::order::{Sets, labels_of, order};
 use super::plan::{FamilyPlan, Group};
 use crate::archive::Exact;
 
 /// The merged families and where their numbers come from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Output {
     exposed: Vec<Exposed>,
     /// All as values, once somebody has asked for them.
@@ -77,21 +77,18 @@ enum Origin {
 }
 
 impl Output {
-    pub(super) fn new(catalog: &Catalog, plans: Vec<FamilyPlan>, groups: Vec<Group>) -> Output {
-        let mut by_family: Vec<Vec<Group>> = plans.iter().map(|_| Vec::new()).collect();
-        for group in groups {
-            by_family[group.family].push(group);
-        }
-        let with_series = plans
-            .iter()
-            .zip(by_family)
-            .filter(|(_, groups)| !groups.is_empty());
-        let mut exposed: Vec<Exposed> = with_series
-            .map(|(plan, groups)| {
-                let order = order(catalog, &groups);
-                plain_family(catalog, plan, &groups, &order)
-                    .or_else(|| histograms(catalog, plan, &groups, &order))
-                    .unwrap_or_else(|| any_family(catalog, plan, &groups, &order))
+    pub(super) fn new(catalog: &Catalog, plans: &[FamilyPlan], mut groups: Vec<Group>) -> Output {
+        // Where they are: there may be millions.
+        groups.sort_by_key(|group| group.family);
+        let by_family = groups.chunk_by(|a, b| a.family == b.family);
+        let mut exposed: Vec<Exposed> = by_family
+            .map(|groups| {
+                let plan = &plans[groups[0].family];
+                let sets = Sets::of(catalog, groups);
+                let order = order(catalog, groups, &sets);
+                plain_family(catalog, plan, groups, &sets, &order)
+                    .or_else(|| histograms(catalog, plan, groups, &sets, &order))
+                    .unwrap_or_else(|| any_family(catalog, plan, groups, &sets, &order))
             })
             .collect();
         exposed.sort_by_cached_key(Exposed::written_name);
@@ -212,6 +209,7 @@ fn plain_family(
     catalog: &Catalog,
     plan: &FamilyPlan,
     groups: &[Group],
+    sets: &Sets,
     order: &[u32],
 ) -> Option<Exposed> {
     let name = catalog.text(plan.name);
@@ -234,9 +232,10 @@ fn plain_family(
             return None;
         }
         sample_before = Some(sample);
-        family.push(&labels_of(catalog, group)).ok()?;
+        family.push(&labels_of(sets.get(index), group)).ok()?;
         cells.push(*cell);
     }
+    family.shrink();
     Some(Exposed::Plain(family, cells))
 }
 
@@ -245,6 +244,7 @@ fn histograms(
     catalog: &Catalog,
     plan: &FamilyPlan,
     groups: &[Group],
+    sets: &Sets,
     order: &[u32],
 ) -> Option<Exposed> {
     let name = catalog.text(plan.name);
@@ -264,16 +264,28 @@ fn histograms(
             return None;
         };
         let bounds = buckets.iter().map(|&(bound, _)| bound);
-        family.push(&labels_of(catalog, group), bounds).ok()?;
+        family
+            .push(&labels_of(sets.get(index), group), bounds)
+            .ok()?;
         cells.push(sum, &buckets);
     }
+    family.shrink();
+    cells.cells.shrink_to_fit();
+    cells.begins.shrink_to_fit();
     Some(Exposed::Histograms(family, cells))
 }
 
-fn any_family(catalog: &Catalog, plan: &FamilyPlan, groups: &[Group], order: &[u32]) -> Exposed {
+fn any_family(
+    catalog: &Catalog,
+    plan: &FamilyPlan,
+    groups: &[Group],
+    sets: &Sets,
+    order: &[u32],
+) -> Exposed {
     let name = catalog.text(plan.name);
-    let origin = |group: &Group| {
-        let labels = labels_of(catalog, group).into_iter();
+    let origin = |&index: &u32| {
+        let group = &groups[index as usize];
+        let labels = labels_of(sets.get(index), group).into_iter();
         let labels = labels.map(|(name, value)| (name.into_owned(), value.into_owned()));
         let labels: Vec<(String, String)> = labels.collect();
         let named = |&(sample, cell): &(u32, Cell)| (catalog.text(sample), cell);
@@ -281,8 +293,7 @@ fn any_family(catalog: &Catalog, plan: &FamilyPlan, groups: &[Group], order: &[u
         let buckets = group.buckets.clone();
         (labels, origin_of(plan.kind, name, samples, buckets))
     };
-    let in_order = order.iter().map(|&index| &groups[index as usize]);
-    let series: Vec<(Vec<(String, String)>, Origin)> = in_order.map(origin).collect();
+    let series: Vec<(Vec<(String, String)>, Origin)> = order.iter().map(origin).collect();
     let series = with_irregular_last(series);
     let (kind, exposed_name) = exposed(plan.kind, name);
     let mut family = Family {

@@ -37,6 +37,20 @@ pub struct Plan {
     waiting: Vec<Place>,
 }
 
+impl Default for Plan {
+    /// Of no sources.
+    fn default() -> Plan {
+        Plan {
+            sources: Vec::new(),
+            blocks: Vec::new(),
+            singles: Vec::new(),
+            cells: Cells::new(),
+            output: Output::default(),
+            waiting: Vec::new(),
+        }
+    }
+}
+
 impl Plan {
     /// Plans the merge of `sources`, which are in canonical order.
     pub fn new(
@@ -84,7 +98,7 @@ impl Plan {
                 blocks,
                 singles,
                 cells,
-                output: Output::new(catalog, families, groups),
+                output: Output::new(catalog, &families, groups),
                 waiting: contest.into_waiting(),
             },
             findings,

@@ -244,13 +244,13 @@ impl<'a> Planner<'a> {
     fn place(&mut self, current: Current, id: &str, key: KeyId) -> Result<Placed, Nowhere> {
         let facts = self.catalog.facts(key);
         // Before anything else: what is not served must not decide what the family is.
-        if let Some(refusal) = &facts.refusal {
+        if let Some(refusal) = facts.refusal {
             return Err(Nowhere::Refused(refusal.reason()));
         }
         if current.kind == FileKind::Histogram && facts.bound == Bound::NotANumber {
             return Err(Nowhere::Refused(RefusalReason::Label));
         }
-        let family = self.family(current, facts)?;
+        let family = self.family(current, &facts)?;
         if let Some(placed) = self.placed[key.index()] {
             return Ok(placed);
         }
@@ -288,7 +288,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The family of an entry, if the source agrees with the oldest source of that family.
-    fn family(&mut self, current: Current, facts: &Facts) -> Result<usize, Nowhere> {
+    fn family(&mut self, current: Current, facts: &Facts<'_>) -> Result<usize, Nowhere> {
         let family = match self.family_indices[facts.family as usize] {
             Some(family) => family,
             None => self.found_family(current.kind, facts),
@@ -330,7 +330,7 @@ impl<'a> Planner<'a> {
         Ok(family)
     }
 
-    fn found_family(&mut self, kind: FileKind, facts: &Facts) -> usize {
+    fn found_family(&mut self, kind: FileKind, facts: &Facts<'_>) -> usize {
         let family = self.families.len();
         let names = exposed_names(kind, self.catalog.text(facts.family));
         let reserved = names.iter().any(|name| is_reserved(name));

@@ -75,8 +75,7 @@ fn adds_up(kind: FileKind) -> bool {
 }
 
 fn key_of(state: &State, series: KeyId) -> Option<(SeriesKind, Vec<u8>)> {
-    let (kind, raw) = state.keys().get(series)?;
-    Some((kind, raw.to_vec()))
+    state.keys().get(series)
 }
 
 /// `A` of every series that the archive has heard of.

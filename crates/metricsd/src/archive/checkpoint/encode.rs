@@ -29,17 +29,18 @@ pub(super) fn put_series(
 ) -> Result<(), StorageError> {
     let mut next = 0;
     let mut entries = Vec::new();
+    let (mut before, mut raw) = (Vec::new(), Vec::new());
     while next < state.keys.len() {
         let first = next;
-        let (mut before, mut start_before): (&[u8], u64) = (&[], NO_START);
+        let mut start_before = NO_START;
+        before.clear();
         entries.clear();
         while next < state.keys.len() && entries.len() < block_len {
             let key = KeyId(next as u32);
             let (total, start) = (&state.totals[next], state.starts[next]);
-            let (kind, raw) = state
-                .keys
-                .get(key)
-                .map_or((UNKNOWN_KIND, &[][..]), |(kind, raw)| (kind.code(), raw));
+            let kind = state.keys.kind(key);
+            let kind = kind.map_or(UNKNOWN_KIND, |kind| kind.code());
+            state.keys.read(key, &mut raw);
             let has_total = !total.is_zero();
             let start_form = match start {
                 NO_START => 0,
@@ -48,9 +49,9 @@ pub(super) fn put_series(
             };
             entries.push(kind | if has_total { HAS_TOTAL } else { 0 } | start_form);
             if kind != UNKNOWN_KIND {
-                put_middle(&mut entries, before, raw);
+                put_middle(&mut entries, &before, &raw);
             }
-            before = raw;
+            std::mem::swap(&mut before, &mut raw);
 
             if has_total {
                 total.encode(&mut entries);

@@ -194,12 +194,9 @@ impl Loaded {
 
 /// Makes room for what the head announces, as far as the file's length makes it believable.
 fn reserve(state: &mut State, payload: &[u8], file_len: usize) {
-    /// More is reserved step by step as it comes.
-    const RESERVE_MAX_BYTES: usize = 512 << 20;
     let mut reader = Reader::new(payload.get(checkpoint_head().len()..).unwrap_or_default());
     let key_count = reader.count(file_len).unwrap_or(0);
-    let byte_count = reader.count(RESERVE_MAX_BYTES).unwrap_or(0);
-    state.keys.reserve(key_count, byte_count);
+    state.keys.reserve(key_count);
     state.totals.reserve(key_count);
     state.starts.reserve(key_count);
 }

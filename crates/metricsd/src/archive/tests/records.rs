@@ -78,7 +78,7 @@ proptest! {
         for number in 0..state.keys().len() {
             let key = KeyId(number as u32);
             let (kind, raw) = state.keys().get(key).unwrap();
-            prop_assert_eq!(loaded.state.keys().find(kind, raw), Some(key));
+            prop_assert_eq!(loaded.state.keys().find(kind, &raw), Some(key));
         }
     }
 
