@@ -37,6 +37,9 @@ struct Block {
 
 static TABLE: Block = Block::new();
 
+/// A block before which all places are taken; null: the first. Places are never given up, so what was true once stays true.
+static FILLED_BEFORE: AtomicPtr<Block> = AtomicPtr::new(ptr::null_mut());
+
 /// Records of the table that stand for no range. Readers' only: it is a lock that a fork's child may find taken for ever.
 static VACANT: Mutex<Vec<&'static Watched>> = Mutex::new(Vec::new());
 
@@ -146,7 +149,9 @@ fn new_record() -> &'static Watched {
         lost_at_unix_nanoseconds: AtomicU64::new(0),
     }));
     let record = ptr::from_ref(watched).cast_mut();
-    let mut block = &TABLE;
+    // SAFETY: null, or a block of the table, which is shared and never freed.
+    let filled_before = unsafe { FILLED_BEFORE.load(Ordering::Acquire).as_ref() };
+    let mut block = filled_before.unwrap_or(&TABLE);
     loop {
         for place in &block.records {
             // Release: pairs with the Acquire in `watched_at`. Whoever loses a place to another goes on behind it, so there is no gap, in
@@ -164,6 +169,9 @@ fn new_record() -> &'static Watched {
             }
         }
         block = next_block(block);
+        // Release: pairs with the Acquire above, so that who begins here finds the block made. Else each of ten thousand ranges would look
+        // at the places of all before it.
+        FILLED_BEFORE.store(ptr::from_ref(block).cast_mut(), Ordering::Release);
     }
 }
 
