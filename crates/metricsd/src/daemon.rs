@@ -18,7 +18,7 @@ use metricsd_exporter::{Family, NameFilter, write_text, write_text_filtered};
 use metricsd_shard::{FileKind, Identity, Liveness};
 use thiserror::Error;
 
-use crate::archive::{AppendError, Disk};
+use crate::archive::{AppendError, Disk, IdentityKey};
 use crate::books::{Books, Reconciled};
 use crate::clock::{unix_now, unix_seconds};
 use crate::collect::{Collected, Collector, Place, Process, Shard, Superseded, Terms};
@@ -99,6 +99,8 @@ pub(crate) struct Work {
     pub(crate) is_reconciled: bool,
     /// What [`Work::reconcile`] has to be told, until it could tell the books.
     unreconciled: Option<Unreconciled>,
+    /// What the reading for that found, until the first collection takes it: to read everything once more would show nothing else.
+    unmerged: Option<Collected>,
     /// When processes ended, unix seconds, by their shards: as far as was seen, or by their files.
     pub(crate) ended_at: HashMap<Identity, f64>,
     /// A discard is on its way to the disk, longer than a scrape waits.
@@ -134,6 +136,7 @@ impl Daemon {
             kept: ObservedState::default(),
             is_reconciled: false,
             unreconciled: None,
+            unmerged: None,
             ended_at: HashMap::new(),
             is_discarding: Arc::default(),
             refreshed_at: Instant::now(),
@@ -190,7 +193,10 @@ impl Daemon {
                 daemon.noticing_panics(|| {
                     let mut work = daemon.work();
                     let started = Instant::now();
-                    let (collected, trouble) = work.read_all();
+                    let (collected, trouble) = match work.unmerged.take() {
+                        Some(collected) if work.is_reconciled => (collected, None),
+                        _ => work.read_all(),
+                    };
                     daemon.note_trouble(trouble);
                     let _ = report.send(());
                     work.merge_all(collected, started);
@@ -281,7 +287,8 @@ impl Work {
         if let Err(err) = self.collector.directory().sync() {
             tracing::warn!(error = %err, "the names in the shard directory cannot be made durable");
         }
-        if let (_, Some(trouble)) = self.refresh() {
+        let (collected, trouble) = self.refresh();
+        if let Some(trouble) = trouble {
             return Err(ReconcileError::Directory { trouble });
         }
         // An empty directory has to be tested as well.
@@ -291,16 +298,21 @@ impl Work {
             return Ok(Reconciled::default());
         };
         let mut books = lock(&books);
-        if known.follows_a_run {
-            let state = books.shared_state();
+        let state = books.shared_state();
+        let is_known = |identity: &IdentityKey| {
             let state = state.read().unwrap_or_else(PoisonError::into_inner);
-            self.collector
-                .mark_news(|identity| state.shard(identity).is_some());
+            state.shard(identity).is_some()
+        };
+        if known.follows_a_run {
+            self.collector.mark_news(is_known);
         }
-        let found = self
-            .collector
-            .sight_all(|present| books.reconcile(present, known.lost_power, now_unix_seconds))?;
+        // Of shards that nobody knows there is nothing to bring together, but for series that may have been shown with them.
+        let is_wanted = |identity: &IdentityKey| known.lost_power || is_known(identity);
+        let found = self.collector.sight_all(is_wanted, |present| {
+            books.reconcile(present, known.lost_power, now_unix_seconds)
+        })?;
         self.unreconciled = None;
+        self.unmerged = Some(collected);
         Ok(found)
     }
 

@@ -138,6 +138,59 @@ fn what_is_done_to_a_mapped_file_shows_as_to_who_reads_it_for_the_first_time() {
 }
 
 #[test]
+fn a_file_that_differs_from_its_siblings_in_any_byte_shows_what_is_in_it() {
+    let folder = folder();
+    let directory = folder.path();
+    let entries = entries(0, 60);
+    let usual = shard_bytes(&entries);
+    let used = usual.iter().rposition(|byte| *byte != 0).unwrap();
+    for shard in 0..360 {
+        let mut bytes = usual.clone();
+        let place = shard * 331 % used;
+        match shard % 6 {
+            0 => bytes[place] ^= 1 << (shard / 6 % 8),
+            1 => bytes.truncate(place),
+            2 => bytes = shard_bytes(&entries[..place % entries.len()]),
+            3 => bytes[place..place + 8].copy_from_slice(&[0; 8]),
+            _ => {}
+        }
+        fs::write(directory.join(name(shard)), bytes).unwrap();
+    }
+    // Whoever may keep no file open knows of none what others have, and maps none.
+    let expected = |text: &str, collector: &Collector| {
+        let directory = ShardDirectory::open(directory).expect("a directory");
+        let mut alone = Collector::new(directory, Locking::None, Policy::default(), 0);
+        let expected = page(&mut alone);
+        let differs = text.lines().zip(expected.lines()).find(|(a, b)| a != b);
+        assert_eq!(differs, None);
+        assert_eq!(text.len(), expected.len());
+        assert_eq!(defects(collector), defects(&alone));
+    };
+    // At its first look, as soon as the files' times are believed, a collector has maps of those that are like others.
+    let mut kept = eventually("files that are known by others", || {
+        let mut first = collector(directory);
+        let text = page(&mut first);
+        expected(&text, &first);
+        match map_count(directory) {
+            count if count >= 100 => Ok(first),
+            count => Err(format!("{count} maps")),
+        }
+    });
+    for shard in 0..360 {
+        let path = directory.join(name(shard));
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        let place = (used - 16) / 8 * 8;
+        file.write_all_at(&(shard as f64).to_le_bytes(), place as u64)
+            .unwrap();
+    }
+    let until = Instant::now() + BELIEVED_AFTER;
+    while Instant::now() < until {
+        let text = page(&mut kept);
+        expected(&text, &kept);
+    }
+}
+
+#[test]
 fn stores_through_a_mapping_and_new_entries_show_in_the_next_collection() {
     let folder = folder();
     let directory = folder.path();

@@ -108,6 +108,47 @@ fn a_map_shows_what_the_file_holds_now() {
 }
 
 #[test]
+fn keys_are_the_expected_ones_if_every_byte_that_is_no_value_is() {
+    let folder = folder();
+    let bytes = shard_bytes();
+    let offsets = offsets(&bytes);
+    let (path, file) = shard(&folder, "counter_1.db", &bytes);
+    let words = |bytes: &[u8]| -> Vec<u64> {
+        let chunks = bytes.chunks_exact(8);
+        chunks
+            .map(|chunk| u64::from_le_bytes(chunk.try_into().unwrap()))
+            .collect()
+    };
+    let expected = words(&bytes);
+    let mut map = file.map(bytes.len()).unwrap();
+    assert!(map.has_keys(&offsets, &expected));
+    let writer = OpenOptions::new().write(true).open(&path).unwrap();
+    for place in 8..bytes.len() {
+        let is_number = offsets
+            .iter()
+            .any(|&offset| (offset as usize..offset as usize + 16).contains(&place));
+        let place = place as u64;
+        writer
+            .write_all_at(&[bytes[place as usize] ^ 1], place)
+            .unwrap();
+        assert_eq!(map.has_keys(&offsets, &expected), is_number, "at {place}");
+        writer
+            .write_all_at(&[bytes[place as usize]], place)
+            .unwrap();
+    }
+    assert!(map.has_keys(&offsets, &expected));
+    assert!(!map.has_keys(&offsets, &expected[..expected.len() - 4]));
+    let beyond = u32::try_from(map.len_bytes()).unwrap() + 8;
+    assert!(!map.has_keys(&[beyond], &vec![0; beyond as usize]));
+    assert!(
+        !map.has_keys(&[offsets[1], offsets[0]], &expected),
+        "not ascending"
+    );
+    writer.set_len(offsets[1].into()).unwrap();
+    assert!(!map.has_keys(&offsets, &expected), "cut");
+}
+
+#[test]
 fn a_file_that_is_cut_anywhere_before_its_last_value_is_lost_to_its_map_for_good() {
     let folder = folder();
     let bytes = shard_bytes();

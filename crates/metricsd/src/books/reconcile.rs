@@ -35,8 +35,9 @@ pub struct Reconciled {
 
 impl<S: Storage> Books<S> {
     /// Brings together what is known and what is there. `present` are all shards that exist, under whatever name, listed after
-    /// the directory was synced: what is absent then stays away. `lost_power`: files may have gone back to what was synced.
-    /// To be called once, before anything is shown; it counts after the next sync, before which nothing may be shown.
+    /// the directory was synced: what is absent then stays away; those that nobody knows may be left out unless power was lost.
+    /// `lost_power`: files may have gone back to what was synced. To be called once, before anything is shown; it counts after the
+    /// next sync, before which nothing may be shown.
     ///
     /// # Errors
     /// Too much waits because storage fails. The same call may be made again.

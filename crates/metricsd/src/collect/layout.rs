@@ -127,6 +127,11 @@ impl Interner<'_> {
 }
 
 impl Layouts {
+    /// That of the file of this kind that was parsed last.
+    pub(super) fn last(&self, kind: FileKind) -> Option<&Arc<Layout>> {
+        self.last.get(&kind)
+    }
+
     fn intern(&mut self, offsets: Box<[u32]>, keys: Box<[KeyId]>) -> Arc<Layout> {
         let hash = self.hasher.hash_one((&keys, offsets.last()));
         let same = self.by_hash.entry(hash).or_default();

@@ -83,6 +83,11 @@ impl KeptMap {
         self.map.used_len_bytes()
     }
 
+    /// As [`ShardMap::has_keys`].
+    pub(super) fn has_keys(&mut self, offsets: &[u32], expected: &[u64]) -> bool {
+        self.map.has_keys(offsets, expected)
+    }
+
     /// Loads values, and their timestamps where these are wanted (as many as values; else none).
     ///
     /// # Errors

@@ -5,10 +5,12 @@
 
 mod archived;
 mod conflicts;
+mod image;
 mod index;
 mod layout;
 mod maps;
 mod notes;
+mod parsing;
 mod processes;
 mod reading;
 mod rest;
@@ -27,13 +29,12 @@ use metricsd_exporter::{Family, NameFilter, Written};
 use metricsd_shard::file_system_supports_leases;
 
 use self::archived::Archived;
-use self::index::{Index, Opened};
-use self::layout::{Interner, Layouts};
+use self::index::Index;
+use self::layout::Layouts;
 use self::maps::MapBudget;
 use self::notes::Notes;
 use self::processes::Processes;
-use self::reading::{THREADS_MAX, read_values};
-use self::rest::faults_set_times;
+use self::reading::THREADS_MAX;
 use crate::archive::State;
 use crate::directory::{DirectoryError, DirectoryTimes, ShardDirectory, Whereabouts};
 use crate::liveness::Answers;
@@ -121,16 +122,6 @@ struct Followed {
     is_other: bool,
     /// Why it is not known whether the path still leads to the directory.
     doubt: Option<DirectoryError>,
-}
-
-/// What came of reading the shards.
-#[derive(Debug, Default)]
-struct Read {
-    /// Entries came or went.
-    entries_changed: bool,
-    /// A name led to another file than before.
-    files_replaced: bool,
-    at_rest_count: usize,
 }
 
 impl Collector {
@@ -377,58 +368,6 @@ impl Collector {
             && file_system_supports_leases(directory.as_fd()).is_ok();
         self.listed_at = proves.then_some(times);
         (changed, Ok(()))
-    }
-
-    /// Reads every shard.
-    fn read_shards(&mut self, answers: &Answers, now: SystemTime) -> Read {
-        let mut read = Read::default();
-        let directory = &self.directory;
-        let times_tell = file_system_supports_leases(directory.as_fd()).is_ok_and(faults_set_times);
-        let answer = |shard: &Shard| match times_tell {
-            true => answers.get(&shard.identity).copied(),
-            false => None,
-        };
-        let visited = read_values(
-            self.index.shards_mut(),
-            &mut self.buffers,
-            &self.maps,
-            &answer,
-        );
-        read.at_rest_count = visited.at_rest_count;
-        for position in visited.to_parse {
-            let opened = self
-                .index
-                .file_of(directory.as_fd(), position, self.state.is_some());
-            let Opened {
-                file,
-                position,
-                is_other,
-            } = match opened {
-                Ok(opened) => opened,
-                Err(err) => {
-                    self.index.shards_mut()[position].read_failed = err.reason();
-                    continue;
-                }
-            };
-            read.files_replaced |= is_other;
-            let shard = &mut self.index.shards_mut()[position];
-            let mut interner = Interner {
-                catalog: &mut self.catalog,
-                layouts: &mut self.layouts,
-                policy: &self.policy,
-            };
-            match shard.read(&file, &mut self.buffers[0], &mut interner, now) {
-                Ok(entries_changed) => {
-                    shard.read_failed = None;
-                    read.entries_changed |= entries_changed;
-                }
-                Err(err) => shard.read_failed = Some(err.reason()),
-            }
-        }
-        if read.files_replaced {
-            self.index.restore_order();
-        }
-        read
     }
 }
 

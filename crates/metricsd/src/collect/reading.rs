@@ -3,7 +3,9 @@
 //! Invariant: every shard is visited once, whatever number of threads the system gives. Must not touch: the index, the catalog.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
+use super::image::Image;
 use super::maps::MapBudget;
 use super::shard::{Buffers, Reread, Shard};
 use crate::liveness::Answer;
@@ -31,24 +33,82 @@ pub(super) fn read_values(
     maps: &Arc<MapBudget>,
     answer: &(impl Fn(&Shard) -> Option<Answer> + Sync),
 ) -> Visited {
+    let visit =
+        |position: usize, shard: &mut Shard, buffers: &mut Buffers, visited: &mut Visited| {
+            match shard.read_values_only(answer(shard), maps, buffers) {
+                Reread::Done => {}
+                Reread::AtRest => visited.at_rest_count += 1,
+                Reread::NeedsParsing => visited.to_parse.push(position),
+            }
+        };
+    let mut all = Visited::default();
+    for visited in visit_all(shards, buffers, &visit) {
+        all.to_parse.extend(visited.to_parse);
+        all.at_rest_count += visited.at_rest_count;
+    }
+    // The order of threads must not show: it is the order in which new keys get their numbers.
+    all.to_parse.sort_unstable();
+    all
+}
+
+/// What came of comparing shards with an image.
+#[derive(Debug, Default)]
+pub(super) struct Recognised {
+    /// Positions of those that still need parsing, ascending.
+    pub(super) to_parse: Vec<usize>,
+    /// Some got their entries by this.
+    pub(super) entries_changed: bool,
+}
+
+/// Compares the shards at some positions (ascending) with an image, on as many threads as [`read_values`]. `now` is a time before that.
+pub(super) fn recognise_all(
+    shards: &mut [Shard],
+    buffers: &mut [Buffers],
+    maps: &Arc<MapBudget>,
+    (image, positions): (&Image, &[usize]),
+    now: SystemTime,
+) -> Recognised {
+    let visit =
+        |position: usize, shard: &mut Shard, buffers: &mut Buffers, some: &mut Recognised| {
+            if positions.binary_search(&position).is_err() {
+                return;
+            }
+            let was_new = shard.is_new();
+            match shard.recognise(image, maps, buffers, now) {
+                true => some.entries_changed |= was_new,
+                false => some.to_parse.push(position),
+            }
+        };
+    let mut all = Recognised::default();
+    for some in visit_all(shards, buffers, &visit) {
+        all.to_parse.extend(some.to_parse);
+        all.entries_changed |= some.entries_changed;
+    }
+    // As above.
+    all.to_parse.sort_unstable();
+    all
+}
+
+/// Visits every shard, with one thread for each of the buffers, this one included, and gives what came of it for each thread.
+fn visit_all<R: Default + Send>(
+    shards: &mut [Shard],
+    buffers: &mut [Buffers],
+    visit: &(impl Fn(usize, &mut Shard, &mut Buffers, &mut R) + Sync),
+) -> Vec<R> {
     let helpers_wanted = shards.len().div_ceil(SHARDS_AT_A_TIME).saturating_sub(1);
     let parts = Mutex::new(shards.chunks_mut(SHARDS_AT_A_TIME).enumerate());
     let take = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = |buffers: &mut Buffers| {
-        let mut visited = Visited::default();
+        let mut result = R::default();
         while let Some((part, shards)) = take() {
             for (index, shard) in shards.iter_mut().enumerate() {
-                match shard.read_values_only(answer(shard), maps, buffers) {
-                    Reread::Done => {}
-                    Reread::AtRest => visited.at_rest_count += 1,
-                    Reread::NeedsParsing => visited.to_parse.push(part * SHARDS_AT_A_TIME + index),
-                }
+                visit(part * SHARDS_AT_A_TIME + index, shard, buffers, &mut result);
             }
         }
-        visited
+        result
     };
     let Some((own_buffers, buffers)) = buffers.split_first_mut() else {
-        return Visited::default();
+        return Vec::new();
     };
     std::thread::scope(|scope| {
         let helper = |buffers| {
@@ -62,14 +122,10 @@ pub(super) fn read_values(
             .take(helpers_wanted)
             .map_while(|buffers| helper(buffers).ok())
             .collect();
-        let mut visited = work(own_buffers);
+        let mut results = vec![work(own_buffers)];
         for helper in helpers {
-            let theirs = helper.join().expect("reading is total");
-            visited.to_parse.extend(theirs.to_parse);
-            visited.at_rest_count += theirs.at_rest_count;
+            results.push(helper.join().expect("reading is total"));
         }
-        // The order of threads must not show: it is the order in which new keys get their numbers.
-        visited.to_parse.sort_unstable();
-        visited
+        results
     })
 }

@@ -4,12 +4,14 @@
 //! or truncated is parsed from scratch; a store into a mapping changes no time stamp and needs nothing parsed. What is loaded from a
 //! map is nothing before the file was seen to be the one that was parsed *after* that; entries never come from a map. Must not write.
 
+mod recognising;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use metricsd_shard::{
-    Damage, Entry, FileKind, GaugeMode, HEADER_LEN_BYTES, Identity, Liveness, Parsed,
+    Damage, Entry, FileKind, GaugeMode, HEADER_LEN_BYTES, Identity, Liveness, Lost, Parsed,
     READ_LEN_MAX_BYTES, ReadError, ShardFile, ShardName, VALUE_LEN_BYTES, parse_knowing,
 };
 
@@ -430,17 +432,7 @@ impl Shard {
             self.map = (used_len_bytes > self.end).then_some(map);
             return Some(Reread::NeedsParsing);
         }
-        let Buffers {
-            values, timestamps, ..
-        } = buffers;
-        values.resize(self.layout.len(), 0.0);
-        let timestamp_count = if self.has_timestamps() {
-            values.len()
-        } else {
-            0
-        };
-        timestamps.resize(timestamp_count, 0.0);
-        if map.load(&self.layout.offsets, values, timestamps).is_err() {
+        if self.load_from(&mut map, &self.layout, buffers).is_err() {
             // Read from the file and, if that is not what it was, parsed anew; then it may be mapped again.
             self.is_map_refused = true;
             return None;
@@ -453,6 +445,41 @@ impl Shard {
         self.map = Some(map);
         self.take_values(buffers, read_at);
         Some(Reread::Done)
+    }
+
+    /// Loads what a file of this layout has, into the buffers.
+    fn load_from(
+        &self,
+        map: &mut KeptMap,
+        layout: &Layout,
+        buffers: &mut Buffers,
+    ) -> Result<(), Lost> {
+        let Buffers {
+            values, timestamps, ..
+        } = buffers;
+        values.resize(layout.len(), 0.0);
+        let timestamp_count = if self.has_timestamps() {
+            values.len()
+        } else {
+            0
+        };
+        timestamps.resize(timestamp_count, 0.0);
+        map.load(&layout.offsets, values, timestamps)
+    }
+
+    /// Whether its entries are those of all its bytes.
+    pub(super) fn is_whole(&self) -> bool {
+        self.damage.is_none() && self.skipped.is_none() && self.read_failed.is_none()
+    }
+
+    /// Whether its entries are these.
+    pub(super) fn has_layout(&self, layout: &Arc<Layout>) -> bool {
+        Arc::ptr_eq(&self.layout, layout)
+    }
+
+    /// Where its entries end.
+    pub(super) fn end(&self) -> usize {
+        self.end
     }
 
     /// Reads the file again, entries included. True if entries came or went, so that a new plan is needed.

@@ -57,10 +57,15 @@ impl Collector {
         })
     }
 
-    /// Hands over every shard as it was read last.
-    pub fn sight_all<R>(&self, tell: impl FnOnce(&[Sighting<'_>]) -> R) -> R {
+    /// Hands over every shard that `is_wanted` as it was read last.
+    pub fn sight_all<R>(
+        &self,
+        is_wanted: impl Fn(&IdentityKey) -> bool,
+        tell: impl FnOnce(&[Sighting<'_>]) -> R,
+    ) -> R {
         let shards = self.index.shards().iter();
         let spelled: Vec<_> = shards
+            .filter(|shard| is_wanted(&shard.identity_key))
             .map(|shard| (shard, shard.spellings(&self.catalog)))
             .collect();
         let parts: Vec<_> = spelled

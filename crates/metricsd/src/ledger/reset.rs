@@ -221,9 +221,10 @@ fn reset_books(work: &Work, books: &SharedBooks, policy: &Policy) -> Result<Done
     let shards = work.collector.shards().iter().filter(is_idle);
     let ended: HashSet<IdentityKey> = shards.map(|shard| shard.identity_key().clone()).collect();
     let now = unix_now();
-    let kept = work.collector.sight_all(|present| {
-        books.reset_totals(present, |identity| ended.contains(identity), dropped, now)
-    })?;
+    let kept = work.collector.sight_all(
+        |_| true,
+        |present| books.reset_totals(present, |identity| ended.contains(identity), dropped, now),
+    )?;
     // The journal becomes short by it, that is all.
     if let Err(err) = books.checkpoint(now) {
         tracing::warn!(error = %err, "the checkpoint after the reset cannot be written");

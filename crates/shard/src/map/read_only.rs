@@ -11,7 +11,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::fence;
 
 use super::guard::handler::{Watched, give_back, watch_for_now};
-use crate::layout::{HEADER_LEN_BYTES, VALUE_LEN_BYTES};
+use crate::layout::{HEADER_LEN_BYTES, TIMESTAMP_LEN_BYTES, VALUE_LEN_BYTES};
 use crate::loom::{AtomicU64, Ordering};
 
 /// The first bytes of a shard, mapped read-only.
@@ -82,6 +82,26 @@ impl ShardMap {
             .first()
             .map_or(0, |word| word.load(Ordering::Acquire));
         usize::try_from(header as u32 as i32).unwrap_or(0)
+    }
+
+    /// Whether everything but values and timestamps is what `expected` has there: the little-endian words of a file from its first byte on, whose values
+    /// stand at `offsets_bytes`. The header is not looked at. Each word is loaded once, so what was compared was in the file.
+    pub fn has_keys(&mut self, offsets_bytes: &[u32], expected: &[u64]) -> bool {
+        let words = self.words();
+        let mut from = HEADER_LEN_BYTES / VALUE_LEN_BYTES;
+        offsets_bytes.iter().all(|&offset| {
+            let value = offset as usize / VALUE_LEN_BYTES;
+            let pairs = words.get(from..value).zip(expected.get(from..value));
+            from = value + (VALUE_LEN_BYTES + TIMESTAMP_LEN_BYTES) / VALUE_LEN_BYTES;
+            pairs.is_some_and(|(found, expected)| {
+                // Relaxed: whoever read the length before knows that these words are there. No branch but for an entry.
+                let differing = found.iter().zip(expected);
+                let differing = differing.fold(0, |bits, (found, expected)| {
+                    bits | (u64::from_le(found.load(Ordering::Relaxed)) ^ expected)
+                });
+                differing == 0
+            })
+        })
     }
 
     /// Loads the doubles at `offsets_bytes` into the same places of `doubles`, each as a whole. They ascend, are aligned as in any entry,
