@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::shards::{counter, key, shard_bytes, write_shard};
-use common::{Daemon, eventually, metricsd, run, signal};
+use common::{Daemon, eventually, expect_value, metricsd, run, signal};
 use full::Small;
 use metricsd::doctor::IDS;
 use metricsd_shard::file_system_supports_leases;
@@ -647,6 +647,57 @@ fn shards_that_somebody_deleted_are_known_from_the_archive() {
     place
         .examine()
         .only("FAIL", "deleted_shards", "1 shards were deleted", "rm -rf");
+}
+
+#[test]
+fn what_an_earlier_daemon_had_retired_was_not_deleted_by_somebody_else() {
+    let test = "what_an_earlier_daemon_had_retired_was_not_deleted_by_somebody_else";
+    if !inside(test) {
+        return;
+    }
+    let Some(mut place) = Place::served(test) else {
+        return;
+    };
+    let arguments = [
+        "--state-dir".to_owned(),
+        place.state.to_str().unwrap().to_owned(),
+        "--retire-after".to_owned(),
+        "1s".to_owned(),
+    ];
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    place.daemon.take().unwrap().terminate();
+    let daemon = Daemon::start_with(&place.shards, &arguments);
+    let mut session = place.session(&place.shards);
+    session.tell("add 5");
+    session.tell("set 5");
+    daemon.scrape();
+    session.kill();
+    eventually("the session's shards are retired", || {
+        let page = daemon.scrape();
+        let count = expect_value(&page, "metricsd_retired_shards_total");
+        (count >= 2.0).then_some(()).ok_or(page)
+    });
+    // It still watches the deleted files, so the journal does not say yet that they are gone.
+    daemon.kill();
+    let restart = |place: &mut Place| {
+        place.daemon = Some(Daemon::start_with(&place.shards, &arguments));
+        let report = place.examine();
+        report.has("PASS", "deleted_shards", "no shard", "");
+        report.has("PASS", "mark_process_dead", "nobody", "");
+    };
+    restart(&mut place);
+    place.daemon.take().unwrap().terminate();
+    let reset = run(&mut metricsd(&[
+        "ledger",
+        "reset",
+        "--yes",
+        "--multiproc-dir",
+        place.shards.to_str().unwrap(),
+        "--state-dir",
+        place.state.to_str().unwrap(),
+    ]));
+    assert!(reset.status.success(), "{reset:?}");
+    restart(&mut place);
 }
 
 #[test]

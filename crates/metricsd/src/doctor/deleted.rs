@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use super::scripts::Hooks;
 use super::{findings_or, some_of};
-use crate::archive::{Phase, State};
+use crate::archive::{Absorption, Cause, Known, Ledger, Origin, Phase, State};
 use crate::books::TOMBSTONE_SECONDS;
 use crate::report::Check;
 
@@ -15,10 +15,13 @@ pub(super) fn check(state: Option<&State>, hooks: &Hooks) -> Vec<Check> {
     let mut deleted = Vec::new();
     let mut writers = HashSet::new();
     let mut marked = Vec::new();
-    for (_, known) in state.into_iter().flat_map(State::shards) {
+    for (state, known) in state.into_iter().flat_map(known_shards) {
         let (Phase::Missing, Some(origin)) = (known.phase(), known.origin()) else {
             continue;
         };
+        if is_settled(state.ledger(), known, origin) {
+            continue;
+        }
         if origin.kind.is_live_gauge() {
             marked.push((origin.file_name.to_string(), &origin.writer));
         } else {
@@ -77,4 +80,25 @@ pub(super) fn check(state: Option<&State>, hooks: &Hooks) -> Vec<Check> {
         "nobody is seen to delete the gauges of ended processes",
     ));
     first
+}
+
+fn known_shards(state: &State) -> impl Iterator<Item = (&State, &Known)> {
+    state.shards().map(move |(_, known)| (state, known))
+}
+
+/// Whether the daemon took everything of it before it went, and so most likely deleted it itself. One that ends while it still watches
+/// the file finds it missing at its next start. Of what went before a reset nothing is left to be lost.
+fn is_settled(ledger: &Ledger, known: &Known, origin: &Origin) -> bool {
+    let Some(ended_at) = known.ended_at_unix_seconds() else {
+        return false;
+    };
+    let reset = ledger.resets().last();
+    if reset.is_some_and(|reset| ended_at <= reset.at_unix_seconds) {
+        return true;
+    }
+    let is_of_it = |absorption: &&Absorption| {
+        absorption.origin.as_ref() == Some(origin) && absorption.at_unix_seconds <= ended_at
+    };
+    let last = ledger.absorptions().rev().find(is_of_it);
+    last.is_some_and(|absorption| absorption.cause == Cause::Absorbed)
 }
