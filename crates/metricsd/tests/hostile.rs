@@ -7,9 +7,11 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 use common::shards::{counter, key, shard_bytes, write_shard};
-use common::{Daemon, expect_value, value_of};
+use common::{Daemon, eventually, expect_value, metricsd, run, value_of};
+use metricsd_shard::Key;
 use rustix::fs::{CWD, FileType, Mode};
 
 fn unreadable(page: &str, reason: &str) -> f64 {
@@ -212,6 +214,194 @@ fn conflicts_cost_the_younger_shard_only_and_are_counted_and_logged_once() {
         "{}",
         daemon.log()
     );
+}
+
+/// What `inspect` says of a directory.
+fn inspect(directory: &Path) -> String {
+    let directory = directory.to_str().expect("a temporary path in UTF-8");
+    let output = run(&mut metricsd(&["inspect", directory]));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Keeps a shard open for writing, as a process that lives does.
+fn hold(path: &Path) -> fs::File {
+    let file = fs::OpenOptions::new().write(true).open(path);
+    file.expect("a shard that was just written")
+}
+
+#[test]
+fn who_was_known_first_wins_although_the_younger_one_was_noted_and_retired() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let bucket = |le: &str| key("seconds", "seconds_bucket", &[("le", le)]);
+    let elder = [
+        write_shard(
+            folder.path(),
+            "histogram_1.db",
+            &[
+                (key("seconds", "seconds_sum", &[]), 0.5),
+                (bucket("+Inf"), 7.0),
+            ],
+        ),
+        write_shard(
+            folder.path(),
+            "gauge_max_1.db",
+            &[
+                (key("open", "open", &[]), 5.0),
+                (key("late", "late", &[]), 6.0),
+            ],
+        ),
+    ];
+    let live: Vec<fs::File> = elder.iter().map(|path| hold(path)).collect();
+    let arguments = [
+        "--retire-after",
+        "1s",
+        "--state-dir",
+        state.path().to_str().unwrap(),
+    ];
+    let found = |page: &str| {
+        let series = [
+            "seconds_count",
+            "open",
+            "late",
+            "seconds_total",
+            "open_total",
+        ];
+        series.map(|series| value_of(page, series))
+    };
+    let check = |daemon: &Daemon| {
+        let page = daemon.scrape();
+        let elder = [Some(7.0), Some(5.0), Some(6.0), None, None];
+        assert_eq!(found(&page), elder, "{page}");
+        page
+    };
+    let retired = |daemon: &Daemon, check: &dyn Fn(&Daemon) -> String| {
+        eventually("a retirement", || {
+            let found = expect_value(&check(daemon), "metricsd_retired_shards_total");
+            (found == 2.0).then_some(()).ok_or(format!("{found}"))
+        });
+    };
+    let daemon = Daemon::start_with(folder.path(), &arguments);
+    check(&daemon);
+    eventually("the elder's shards are noted", || {
+        let found = inspect(state.path());
+        found.contains("gauge_max").then_some(()).ok_or(found)
+    });
+    // Types that the archive lists before those of the elder, and a mode that merges differently.
+    let younger = [
+        write_shard(
+            folder.path(),
+            "counter_2.db",
+            &[
+                (key("seconds", "seconds_total", &[]), 100.0),
+                (key("open", "open_total", &[]), 100.0),
+            ],
+        ),
+        write_shard(
+            folder.path(),
+            "gauge_sum_2.db",
+            &[(key("late", "late", &[]), 100.0)],
+        ),
+    ];
+    let young: Vec<fs::File> = younger.iter().map(|path| hold(path)).collect();
+    eventually("the younger shards are noted", || {
+        check(&daemon);
+        let found = inspect(state.path());
+        found.contains("gauge_sum").then_some(()).ok_or(found)
+    });
+    check(&daemon);
+    drop(young);
+    retired(&daemon, &check);
+    daemon.kill();
+    let daemon = Daemon::start_with(folder.path(), &arguments);
+    check(&daemon);
+    drop(live);
+    retired(&daemon, &|daemon| daemon.scrape());
+    // A gauge that only the archive has stands back; what adds up, and one gauge before another, keep their places.
+    let page = daemon.scrape();
+    let ended = [Some(7.0), None, Some(6.0), None, Some(100.0)];
+    assert_eq!(found(&page), ended, "{page}");
+}
+
+#[test]
+fn a_younger_process_with_too_many_series_costs_an_older_one_none_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let config = state.path().join("m.toml");
+    fs::write(&config, "[limits]\nseries = 5\n").unwrap();
+    let elder = [
+        write_shard(
+            folder.path(),
+            "gauge_max_1.db",
+            &[
+                (key("open", "open", &[("side", "buy")]), 5.0),
+                (key("open", "open", &[("side", "sell")]), 6.0),
+            ],
+        ),
+        write_shard(
+            folder.path(),
+            "summary_1.db",
+            &[
+                (key("size", "size_count", &[]), 3.0),
+                (key("size", "size_sum", &[]), 9.0),
+            ],
+        ),
+    ];
+    let live: Vec<fs::File> = elder.iter().map(|path| hold(path)).collect();
+    let arguments = [
+        "--retire-after",
+        "1s",
+        "--state-dir",
+        state.path().to_str().unwrap(),
+        "--config.file",
+        config.to_str().unwrap(),
+    ];
+    let check = |daemon: &Daemon| {
+        let page = daemon.scrape();
+        let series = [
+            "open{side=\"buy\"}",
+            "open{side=\"sell\"}",
+            "size_count",
+            "size_sum",
+        ];
+        let found = series.map(|series| value_of(&page, series));
+        assert_eq!(
+            found,
+            [Some(5.0), Some(6.0), Some(3.0), Some(9.0)],
+            "{page}"
+        );
+        page
+    };
+    let noted = |daemon: &Daemon, shard: &str| {
+        eventually("a shard is noted", || {
+            check(daemon);
+            let found = inspect(state.path());
+            found.contains(shard).then_some(()).ok_or(found)
+        });
+    };
+    let daemon = Daemon::start_with(folder.path(), &arguments);
+    noted(&daemon, "gauge_max_1.db");
+    noted(&daemon, "summary_1.db");
+    let orders: Vec<(Key, f64)> = (0..20)
+        .map(|id| {
+            let label = id.to_string();
+            (key("orders", "orders_total", &[("id", &label)]), 1.0)
+        })
+        .collect();
+    let young = hold(&write_shard(folder.path(), "counter_2.db", &orders));
+    noted(&daemon, "counter_2.db");
+    let page = check(&daemon);
+    assert_eq!(page.matches("\norders_total{").count(), 1, "{page}");
+    drop(young);
+    eventually("the younger one is retired", || {
+        let found = expect_value(&check(&daemon), "metricsd_retired_shards_total");
+        (found == 1.0).then_some(()).ok_or(format!("{found}"))
+    });
+    daemon.kill();
+    let daemon = Daemon::start_with(folder.path(), &arguments);
+    let page = check(&daemon);
+    assert_eq!(page.matches("\norders_total{").count(), 1, "{page}");
+    drop(live);
 }
 
 #[test]

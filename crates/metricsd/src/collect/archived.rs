@@ -9,7 +9,7 @@ use std::time::Duration;
 use metricsd_shard::{FileKind, GaugeMode};
 
 use crate::archive::{Ended, Exact, IdentityKey, KeyId as SeriesId, Phase, SeriesKind, State};
-use crate::merge::{Catalog, KeyId, Reading, Source, Standing};
+use crate::merge::{Catalog, Elders, KeyId, Reading, Source, Standing};
 use crate::policy::Policy;
 use crate::retention::DeadGauges;
 
@@ -117,6 +117,15 @@ impl Archived {
         }
         self.catalog_keys
             .extend(catalog.intern_all(new, read, policy));
+    }
+
+    /// Who was known first, which decides where several want one name or there are too many series. Shards that exist are among them, as soon as they were noted.
+    pub(super) fn elders(&self, state: &State, catalog: &Catalog) -> Elders {
+        let known = (0..).zip(&self.catalog_keys).filter_map(|(index, &key)| {
+            let kind = state.keys().kind(SeriesId(index))?;
+            Some((FileKind::from(kind), key))
+        });
+        Elders::of(catalog, known.collect(), self.sources.len())
     }
 
     /// Makes the sources anew. `indexed` are the shards that are served from their files.

@@ -16,7 +16,7 @@ use super::shard::{Correction, Place, Shard};
 use super::{Collected, Collector, Terms, UNUSED_KEYS_MAX, read};
 use crate::archive::{Exact, IdentityKey, KeyId as SeriesId, Phase, Record, SeriesKind, State};
 use crate::liveness::Answers;
-use crate::merge::{Findings, KeyId, LiveFirst, Plan, Reading, Standing};
+use crate::merge::{Elders, Findings, KeyId, LiveFirst, Plan, Reading, Standing};
 
 /// How often it is looked whether gauges of the ended are old enough to be hidden.
 const HIDING_INTERVAL: Duration = Duration::from_secs(1);
@@ -203,9 +203,11 @@ impl Collector {
         live_first: LiveFirst,
     ) -> Vec<Superseded> {
         self.compact_catalog();
+        let mut elders = Elders::default();
         if let Some(state) = state {
             self.archived.intern(state, &mut self.catalog, &self.policy);
             self.follow_archive(state, terms);
+            elders = self.archived.elders(state, &self.catalog);
         }
         let mut origins = Vec::new();
         let mut sources = Vec::new();
@@ -224,7 +226,8 @@ impl Collector {
         // Two of them need not be in memory at the same time.
         self.is_plan_stale = true;
         self.plan = Plan::default();
-        let (plan, findings) = Plan::new(&self.catalog, &self.policy.limits, &sources, live_first);
+        let limits = &self.policy.limits;
+        let (plan, findings) = Plan::after(&elders, &self.catalog, limits, &sources, live_first);
         self.plan = plan;
         let superseded = self.superseded(&findings, &origins);
         let findings = of_shards(findings, &origins);

@@ -14,6 +14,7 @@ mod bounds;
 mod catalog;
 mod cells;
 mod contest;
+mod elders;
 mod label_set;
 mod names;
 mod order;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use metricsd_shard::{FileKind, GaugeMode};
 
 pub use catalog::{Catalog, KeyId, Labels};
+pub use elders::Elders;
 pub use plan::Plan;
 pub use spelling::is_plain_key;
 

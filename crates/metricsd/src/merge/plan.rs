@@ -13,10 +13,11 @@ use smallvec::SmallVec;
 use super::catalog::Catalog;
 use super::cells::{BLOCK_LEN, Cell, CellIndex, Cells};
 use super::contest::{Contest, Place};
+use super::elders::Elders;
 use super::output::Output;
-use super::planner::Planner;
+use super::planner::{Admitted, Planner};
 use super::{Findings, Function, LiveFirst, Reading, Source};
-use crate::policy::SeriesLimits;
+use crate::policy::{RefusalReason, SeriesLimits};
 
 /// So often a plan is made anew because a live gauge that others gave way to turned out not to be served. Real directories need
 /// one or two; then everything that is not discarded yet is served.
@@ -59,29 +60,36 @@ impl Plan {
         sources: &[Source<'_>],
         live_first: LiveFirst,
     ) -> (Plan, Findings) {
+        Plan::after(&Elders::default(), catalog, limits, sources, live_first)
+    }
+
+    /// As [`Plan::new`], but `elders` say what their families are, wherever in `sources` they stand.
+    pub fn after(
+        elders: &Elders,
+        catalog: &Catalog,
+        limits: &SeriesLimits,
+        sources: &[Source<'_>],
+        live_first: LiveFirst,
+    ) -> (Plan, Findings) {
         let mut contest = Contest::new(catalog, sources);
-        let make = |withheld: &[Place]| {
-            let mut planner = Planner::new(catalog, limits);
-            let plan_one = |(index, source)| {
-                let from = withheld.partition_point(|&(source, _)| source < index);
-                let to = withheld.partition_point(|&(source, _)| source <= index);
-                planner.plan(index, source, &withheld[from..to])
-            };
-            let cells: Vec<_> = sources.iter().enumerate().map(plan_one).collect();
-            (cells, planner.finish())
+        let attempt = Attempt {
+            elders,
+            catalog,
+            limits,
+            sources,
         };
-        let mut made = make(&contest.withheld());
+        let mut made = attempt.make(&contest.withheld());
         let mut tries_left = TRIES_MAX;
         while contest.retreat(&made.0) {
             tries_left -= 1;
             if tries_left == 0 {
                 contest.give_up();
             }
-            made = make(&contest.withheld());
+            made = attempt.make(&contest.withheld());
         }
         let superseded = contest.superseded();
         if live_first == LiveFirst::Defer && !superseded.is_empty() {
-            made = make(contest.out());
+            made = attempt.make(contest.out());
         }
         let (sources, planned) = made;
         let Planned {
@@ -157,6 +165,55 @@ impl Plan {
     /// The merged families: by name, series by labels, bounds ascending.
     pub fn families(&self) -> &[Family] {
         self.output.families(&self.cells)
+    }
+}
+
+/// What is planned, perhaps several times with other entries withheld.
+struct Attempt<'a> {
+    elders: &'a Elders,
+    catalog: &'a Catalog,
+    limits: &'a SeriesLimits,
+    sources: &'a [Source<'a>],
+}
+
+/// For each source its function and cells, and the rest.
+type Made = (Vec<(Function, Arc<[CellIndex]>)>, Planned);
+
+impl Attempt<'_> {
+    fn make(&self, withheld: &[Place]) -> Made {
+        let made = self.make_with(None, withheld);
+        let refusals = &made.1.findings.refusals;
+        let is_limited = refusals.iter().any(|it| it.reason == RefusalReason::Limit);
+        if !is_limited || self.elders.is_empty() {
+            return made;
+        }
+        // There is no room for all, and the sources do not stand in the order in which their series came.
+        let mut planner = self.begin(None, withheld);
+        for (index, entry) in self.elders.by_age(self.catalog, self.sources) {
+            if withheld.binary_search(&(index, entry)).is_err() {
+                planner.admit((index, entry), &self.sources[index]);
+            }
+        }
+        self.make_with(Some(planner.admitted()), withheld)
+    }
+
+    fn make_with(&self, admitted: Option<Admitted>, withheld: &[Place]) -> Made {
+        let mut planner = self.begin(admitted, withheld);
+        let plan_one = |(index, source)| {
+            let from = withheld.partition_point(|&(source, _)| source < index);
+            let to = withheld.partition_point(|&(source, _)| source <= index);
+            planner.plan(index, source, &withheld[from..to])
+        };
+        let cells: Vec<_> = self.sources.iter().enumerate().map(plan_one).collect();
+        (cells, planner.finish())
+    }
+
+    fn begin(&self, admitted: Option<Admitted>, withheld: &[Place]) -> Planner<'_> {
+        let mut planner = Planner::new(self.catalog, self.limits, admitted);
+        for elder in self.elders.deciding(self.catalog, self.sources, withheld) {
+            planner.found(elder);
+        }
+        planner
     }
 }
 

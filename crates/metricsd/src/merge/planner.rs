@@ -14,6 +14,7 @@ use super::bounds::Bounds;
 use super::catalog::{Bound, Catalog, Facts, KeyId};
 use super::cells::{Cell, CellIndex, Cells};
 use super::contest::Place;
+use super::elders::Elder;
 use super::names::exposed_names;
 use super::plan::{FamilyPlan, Group, Planned};
 use super::{Conflict, ConflictKind, Findings, Function, RefusedEntry, Source};
@@ -55,9 +56,14 @@ pub(super) struct Planner<'a> {
     alike: HashMap<(*const KeyId, usize, FileKind), Alike>,
     cells: Cells,
     series_count: usize,
+    /// The label sets that there is room for; none: whoever comes first.
+    admitted: Option<Admitted>,
     findings: Findings,
     reported: HashSet<(usize, usize, ConflictKind)>,
 }
+
+/// Label sets by their family's name, with the label `pid` of gauges that are not merged.
+pub(super) type Admitted = HashSet<(u32, u32, Option<Arc<str>>)>;
 
 /// What the planner knows of a family besides its plan.
 #[derive(Debug)]
@@ -115,7 +121,11 @@ struct Current {
 }
 
 impl<'a> Planner<'a> {
-    pub(super) fn new(catalog: &'a Catalog, limits: &'a SeriesLimits) -> Planner<'a> {
+    pub(super) fn new(
+        catalog: &'a Catalog,
+        limits: &'a SeriesLimits,
+        admitted: Option<Admitted>,
+    ) -> Planner<'a> {
         Planner {
             catalog,
             limits,
@@ -134,6 +144,7 @@ impl<'a> Planner<'a> {
             alike: HashMap::new(),
             cells: Cells::new(),
             series_count: 0,
+            admitted,
             findings: Findings::default(),
             reported: HashSet::new(),
         }
@@ -146,6 +157,36 @@ impl<'a> Planner<'a> {
             cells: self.cells,
             findings: self.findings,
         }
+    }
+
+    /// Founds a family, if there is none of its name yet.
+    pub(super) fn found(&mut self, elder: Elder) {
+        let facts = self.catalog.facts(elder.key);
+        if self.family_indices[facts.family as usize].is_none() {
+            self.found_family(elder.kind, &facts);
+        }
+    }
+
+    /// Gives one entry its place, if there is room for its label set: to find out for which there is.
+    pub(super) fn admit(&mut self, (index, entry): Place, source: &Source<'_>) {
+        let function = Function::of(source.kind);
+        let current = Current {
+            index,
+            kind: source.kind,
+            function,
+            pid: self.pid(function, source.id),
+        };
+        // Who is refused here is refused again, and reported, when sources are planned.
+        let _ = self.place(current, source.id, source.keys[entry]);
+    }
+
+    /// The label sets that have a place.
+    pub(super) fn admitted(self) -> Admitted {
+        let names: Vec<u32> = self.families.iter().map(|family| family.name).collect();
+        let groups = self.groups.into_iter();
+        groups
+            .map(|group| (names[group.family], group.labels, group.pid))
+            .collect()
     }
 
     /// Plans one more source, younger than all before it. Its entries in `withheld` (ascending) are as good as not there.
@@ -393,9 +434,17 @@ impl<'a> Planner<'a> {
             self.groups[group].samples.len() + self.groups[group].buckets.len()
         });
         let limits = self.limits;
-        let limited = self.series_count >= limits.series
+        let is_full = self.series_count >= limits.series
             || self.states[family].series_count >= limits.series_per_family;
-        if limited && (known_group.is_none() || size >= SAMPLES_BEYOND_LIMIT) {
+        let is_refused = match (known_group, &self.admitted) {
+            (Some(_), _) => is_full && size >= SAMPLES_BEYOND_LIMIT,
+            (None, None) => is_full,
+            (None, Some(admitted)) => {
+                let pid = pid.map(|(_, text)| text.into());
+                !admitted.contains(&(self.families[family].name, labels, pid))
+            }
+        };
+        if is_refused {
             return Err(Nowhere::Refused(RefusalReason::Limit));
         }
         let group = known_group.unwrap_or_else(|| {

@@ -3,7 +3,7 @@
 //! Invariant: it shares nothing with `merge` but the rules of `docs/merge-semantics.md`, so that a fault there does not agree with
 //! itself here. What cannot be had without knowing who lives is marked, not guessed. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use metricsd_exporter::format_float;
 use metricsd_shard::{FileKind, GaugeMode, Key};
@@ -54,9 +54,33 @@ pub(super) struct Model {
     pub(super) is_limited: bool,
 }
 
-/// Adds everything up.
-pub(super) fn recompute(sources: &[Source], policy: &Policy, dead_gauges: DeadGauges) -> Model {
+/// Adds everything up. `known` are the keys of the archive in the order in which they came: who was known first says what a family
+/// is, gauges only as long as a file has them.
+pub(super) fn recompute(
+    known: &[(FileKind, Vec<u8>)],
+    sources: &[Source],
+    policy: &Policy,
+    dead_gauges: DeadGauges,
+) -> Model {
     let mut sums = Sums::new(policy);
+    let mut present: BTreeSet<(FileKind, String)> = BTreeSet::new();
+    for source in sources {
+        if matches!(source.kind, FileKind::Gauge(_)) && !source.is_file {
+            continue;
+        }
+        let counted = source.addends.iter();
+        let counted = counted.filter(|addend| addend.doubt != Some(Doubt::Discarded));
+        let served = counted.filter_map(|addend| sums.servable(source.kind, &addend.key).ok());
+        present.extend(served.map(|key| (source.kind, key.family)));
+    }
+    for (kind, key) in known {
+        if let Ok(Servable { family, name, .. }) = sums.servable(*kind, key)
+            && present.contains(&(*kind, family.clone()))
+        {
+            // Who is too late for the name founds nothing.
+            let _ = sums.check_family(*kind, &family, &name);
+        }
+    }
     for source in sources {
         for addend in &source.addends {
             match sums.place(source, addend) {
@@ -72,6 +96,18 @@ pub(super) fn recompute(sources: &[Source], policy: &Policy, dead_gauges: DeadGa
 enum LeftOut {
     Refused,
     Conflict,
+}
+
+/// A key, taken apart.
+struct Servable {
+    /// The family as the key spells it.
+    family: String,
+    /// The family as it is exposed.
+    name: String,
+    sample: String,
+    labels: Labels,
+    /// Of a histogram's bucket.
+    bound: Option<f64>,
 }
 
 struct FamilyFacts {
@@ -125,22 +161,15 @@ impl<'a> Sums<'a> {
     }
 
     fn place(&mut self, source: &Source, addend: &Addend) -> Result<(), LeftOut> {
-        let key = Key::parse(&addend.key).map_err(|_| LeftOut::Refused)?;
-        let (family, sample) = (escaped(&key.family, true), escaped(&key.sample, true));
-        let mut labels: Labels = key
-            .labels
-            .iter()
-            .map(|(name, value)| (escaped(name, false), value.clone()))
-            .collect();
-        labels.sort();
-        let verdict = self.policy.judge(&family, &sample, &labels);
-        verdict.map_err(|_| LeftOut::Refused)?;
-        let bound = labels.iter().find(|(name, _)| name == "le");
-        let bound = match bound.filter(|_| source.kind == FileKind::Histogram) {
-            Some((_, text)) => Some(number_of(text).ok_or(LeftOut::Refused)?),
-            None => None,
-        };
-        self.check_family(source.kind, &key.family, &family)?;
+        let servable = self.servable(source.kind, &addend.key)?;
+        self.check_family(source.kind, &servable.family, &servable.name)?;
+        let Servable {
+            name: family,
+            sample,
+            mut labels,
+            bound,
+            ..
+        } = servable;
         let owner = self.owners.entry(sample.clone());
         if *owner.or_insert_with(|| family.clone()) != family {
             return Err(LeftOut::Conflict);
@@ -169,6 +198,32 @@ impl<'a> Sums<'a> {
             }
         }
         Ok(())
+    }
+
+    /// A key taken apart, if neither it nor the policy forbids to serve it.
+    fn servable(&self, kind: FileKind, key: &[u8]) -> Result<Servable, LeftOut> {
+        let key = Key::parse(key).map_err(|_| LeftOut::Refused)?;
+        let (name, sample) = (escaped(&key.family, true), escaped(&key.sample, true));
+        let mut labels: Labels = key
+            .labels
+            .iter()
+            .map(|(name, value)| (escaped(name, false), value.clone()))
+            .collect();
+        labels.sort();
+        let verdict = self.policy.judge(&name, &sample, &labels);
+        verdict.map_err(|_| LeftOut::Refused)?;
+        let bound = labels.iter().find(|(name, _)| name == "le");
+        let bound = match bound.filter(|_| kind == FileKind::Histogram) {
+            Some((_, text)) => Some(number_of(text).ok_or(LeftOut::Refused)?),
+            None => None,
+        };
+        Ok(Servable {
+            family: key.family,
+            name,
+            sample,
+            labels,
+            bound,
+        })
     }
 
     /// The oldest source of a family says what it is.

@@ -17,6 +17,8 @@ pub(super) struct Source {
     /// What per-process gauges show as the label `pid`.
     pub(super) writer: String,
     pub(super) addends: Vec<Addend>,
+    /// It is a file, or may be one that a daemon holds open.
+    pub(super) is_file: bool,
 }
 
 /// One entry.
@@ -69,6 +71,17 @@ pub(super) fn sources(reading: &Reading) -> Vec<Source> {
     sources
 }
 
+/// Every key that the archive has heard of, in the order in which it did.
+pub(super) fn known_keys(reading: &Reading) -> Vec<(FileKind, Vec<u8>)> {
+    let state = reading.archive.as_ref().map(|(state, _)| state);
+    let known = |state: &State| {
+        let numbers = (0..).map(KeyId).take(state.keys().len());
+        let known = numbers.filter_map(|number| key_of(state, number));
+        known.map(|(kind, key)| (kind.into(), key)).collect()
+    };
+    state.map(known).unwrap_or_default()
+}
+
 /// Whether the values of a kind are added up one by one.
 fn adds_up(kind: FileKind) -> bool {
     !matches!(kind, FileKind::Gauge(_))
@@ -100,6 +113,7 @@ fn archived_totals(state: &State, sources: &mut Vec<Source>) {
         kind: kind.into(),
         writer: String::new(),
         addends,
+        is_file: false,
     }));
 }
 
@@ -118,6 +132,7 @@ fn archived_gauges(state: &State, sources: &mut Vec<Source>) {
                     amount,
                     doubt: None,
                 }],
+                is_file: false,
             });
         };
         let value = |value, timestamp| Amount::Value { value, timestamp };
@@ -172,6 +187,7 @@ fn of_absent(state: &State, known: &Known) -> Option<Source> {
         kind,
         writer: origin.writer.to_string(),
         addends,
+        is_file: is_seen,
     })
 }
 
@@ -219,6 +235,7 @@ fn of_shard(shard: &ShardContent, state: &State) -> Source {
             kind,
             writer: shard.name.id.clone(),
             addends: addends.collect(),
+            is_file: true,
         };
     }
     let addends = shard.entries.iter().map(|entry| {
@@ -240,5 +257,6 @@ fn of_shard(shard: &ShardContent, state: &State) -> Source {
         kind,
         writer: shard.name.id.clone(),
         addends: addends.collect(),
+        is_file: true,
     }
 }

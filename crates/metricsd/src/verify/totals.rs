@@ -13,7 +13,7 @@ use super::compare::{Chance, Comparison, Counts, Difference, DifferenceKind, com
 use super::naive::{Model, recompute};
 use super::reading::{Reading, ReadingError, read};
 use super::scrape::{Page, ScrapeUrl, scrape};
-use super::sources::sources;
+use super::sources::{known_keys, sources};
 use crate::report::Check;
 use crate::settings::{MergeSettings, StateSource};
 
@@ -198,7 +198,8 @@ impl<'a> Proof<'a> {
         match read(self.settings) {
             Ok(reading) => {
                 let policy = &self.settings.policy;
-                let model = recompute(&sources(&reading), policy, self.settings.dead_gauges);
+                let (known, sources) = (known_keys(&reading), sources(&reading));
+                let model = recompute(&known, &sources, policy, self.settings.dead_gauges);
                 Some((reading, model))
             }
             Err(err) => {
