@@ -82,6 +82,9 @@ fn columns_are_found_by_name_in_any_order_and_case_and_every_time_spelling_reads
         "timestamp,gmtoffset,open,high,low,close,volume\n1483308000,0,1.1,1.3,1.0,1.2,7\n",
         "\u{feff}# symbol: eur/usd\n# timeframe: 1h\n\n# a note without a key\nopen_time,open,high,low,close,volume\n2017-01-01T22:00:00Z, 1.1 ,1.3,1.0,1.2,7",
         "open_time,open,high,low,close,volume\n2017-01-01T22:00:00Z,1.1,1.3,1.0,1.2,7E+0\n\n",
+        // R quotes what is text, a spreadsheet everything.
+        "\"\",\"open_time\",\"open\",\"high\",\"low\",\"close\",\"volume\"\n\"1\",\"2017-01-01T22:00:00Z\",1.1,1.3,1.0,1.2,7\n",
+        "\"note\",\"Date\",\"Open\",\"High\",\"Low\",\"Close\",\"Volume\"\r\n\"a, \"\"b\"\"\",\"2017-01-01 22:00:00\",\"1.1\",\"1.3\",\"1.0\",\"1.2\",\"7\"\r\n",
     ];
     for content in table {
         assert_eq!(
@@ -98,7 +101,7 @@ fn a_malformed_row_names_file_line_column_what_was_found_and_what_belongs_there(
     let table = [
         (
             "yesterday,1.1,1.3,1.0,1.2,7",
-            "FILE: line 3, column 1 (open_time): found `yesterday`, expected a time in UTC on a whole second, as 2017-01-01T22:00:00Z (or with an offset), 2017-01-01 22:00:00, 01.01.2017 22:00:00.000 or Unix seconds",
+            "FILE: line 3, column 1 (open_time): found `yesterday`, expected a time in UTC on a whole second, as 2017-01-01T22:00:00Z (or with an offset), 2017-01-01 22:00:00, 01.01.2017 22:00:00.000, 2017-01-01 (its midnight) or Unix seconds",
         ),
         (
             "2017-01-01T23:00:00Z,1.1,abc,1.0,1.2,7",
@@ -343,6 +346,28 @@ fn digits_that_say_nothing_refuse_no_price_and_a_volume_is_rounded() {
         panic!("a long volume is a volume")
     };
     assert_eq!(candle.volume.to_string(), "0.1234567890123456789012345679");
+    // What sums of floats leave where nothing was traded; once it refused the whole file.
+    for (volume, rounded) in [
+        ("5.684341886080801e-14", "0.000000000000056843418860808"),
+        ("1.1368683772161603E-13", "0.000000000000113686837721616"),
+        ("1e-40", "0"),
+    ] {
+        let Row::Candle(candle) = row(&format!("1.1,1.3,1.0,1.2,{volume}"))[0] else {
+            panic!("{volume}")
+        };
+        assert_eq!(candle.volume.to_string(), rounded, "{volume}");
+    }
+}
+
+#[test]
+fn daily_bars_may_be_written_with_their_day_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("days.csv");
+    let content = "Date,Open,High,Low,Close,Volume\n2017-01-02,1.1,1.3,1.0,1.2,7\n2017-01-03,1.1,1.3,1.0,1.2,7\n";
+    std::fs::write(&path, content).unwrap();
+    let feed = Feed::recorded(&path, &Symbol::new("EUR/USD"), Timeframe::D1).unwrap();
+    let times: Vec<i64> = feed.rows.iter().map(Row::open_time).collect();
+    assert_eq!(times, [1_483_315_200, 1_483_401_600]);
 }
 
 #[test]

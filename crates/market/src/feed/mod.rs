@@ -1,6 +1,7 @@
 //! Where candles come from. Invariant: a feed is complete in memory before the first candle is handed out, so a malformed file
 //! fails a start and never a session that already trades.
 
+mod fields;
 mod recorded;
 mod synthetic;
 mod time;

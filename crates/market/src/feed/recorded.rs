@@ -9,9 +9,9 @@ use std::path::Path;
 use std::str::FromStr;
 
 use rust_decimal::Decimal;
+use rust_decimal::prelude::FromPrimitive;
 
-use super::time;
-use super::{FeedError, Row};
+use super::{FeedError, Row, fields, time};
 use crate::candle::{Candle, CandleError};
 use crate::instrument::Symbol;
 use crate::sequence::Defect;
@@ -223,9 +223,9 @@ struct Positions {
 }
 
 fn header(line: &str) -> Result<Positions, String> {
-    let fields: Vec<String> = line
-        .split(',')
-        .map(|field| field.trim().to_lowercase())
+    let fields: Vec<String> = fields::split(line)
+        .into_iter()
+        .map(str::to_lowercase)
         .collect();
     let mut columns = [0; COLUMNS.len()];
     for (column, (name, spellings)) in COLUMNS.iter().enumerate() {
@@ -245,7 +245,7 @@ fn header(line: &str) -> Result<Positions, String> {
 }
 
 fn parse_row(lines: &Lines<'_>, line: &str, positions: &Positions) -> Result<Row, FeedError> {
-    let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+    let fields = fields::split(line);
     if fields.len() != positions.field_count {
         return Err(FeedError::Row {
             path: lines.path.to_owned(),
@@ -273,9 +273,9 @@ fn parse_row(lines: &Lines<'_>, line: &str, positions: &Positions) -> Result<Row
         let text = fields[positions.columns[index + 1]];
         // Nothing is computed from a volume: its last digits may be rounded.
         let parsed = if index == 4 {
-            parse_number(text, Decimal::from_str)
+            parse_number(text, Decimal::from_str, rounded)
         } else {
-            parse_number(text, Decimal::from_str_exact)
+            parse_number(text, Decimal::from_str_exact, Decimal::from_scientific)
         };
         match parsed {
             Some(Number::Finite(value)) => *number = value,
@@ -311,6 +311,7 @@ enum Number {
 fn parse_number(
     text: &str,
     plain: impl Fn(&str) -> Result<Decimal, rust_decimal::Error>,
+    scientific: impl Fn(&str) -> Result<Decimal, rust_decimal::Error>,
 ) -> Option<Number> {
     // What a vendor's program prints for a hole in its data: a defect of that bar, not a broken file.
     let bare = text.trim_start_matches(['+', '-']).to_ascii_lowercase();
@@ -323,11 +324,20 @@ fn parse_number(
     // Prices exact or refused: one with more digits than a decimal holds must not be rounded on the way in. The exponent form is what
     // spreadsheets write for large volumes.
     let parsed = if text.contains(['e', 'E']) {
-        Decimal::from_scientific(text)
+        scientific(text)
     } else {
         plain(text)
     };
     parsed.ok().map(Number::Finite)
+}
+
+/// A number with an exponent, rounded where it has more digits than a decimal holds: sums of floats leave `5.684341886080801e-14` behind
+/// where nothing was traded.
+fn rounded(text: &str) -> Result<Decimal, rust_decimal::Error> {
+    Decimal::from_scientific(text).or_else(|error| {
+        let float: f64 = text.parse().map_err(|_| error.clone())?;
+        Decimal::from_f64(float).ok_or(error)
+    })
 }
 
 /// How far apart consecutive bars are.

@@ -1,11 +1,11 @@
 //! The spellings of time that candle files use. Invariant: UTC throughout; a spelling without a zone means UTC, and a fraction of
 //! a second is refused because no bar opens there.
 
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 
 /// What [`parse`] accepts, for messages.
-pub(super) const EXPECTED: &str = "a time in UTC on a whole second, as 2017-01-01T22:00:00Z (or with an offset), 2017-01-01 22:00:00, 01.01.2017 22:00:00.000 or Unix seconds";
+pub(super) const EXPECTED: &str = "a time in UTC on a whole second, as 2017-01-01T22:00:00Z (or with an offset), 2017-01-01 22:00:00, 01.01.2017 22:00:00.000, 2017-01-01 (its midnight) or Unix seconds";
 
 /// Unix seconds beyond this are milliseconds that lost their unit (the year 5138).
 const UNIX_SECONDS_MAX: i64 = 100_000_000_000;
@@ -28,7 +28,12 @@ pub(super) fn parse(text: &str) -> Option<i64> {
                 "%d.%m.%Y %H:%M:%S%.f",
             ]
             .into_iter()
-            .find_map(|spelling| DateTime::strptime(spelling, text).ok())?;
+            .find_map(|spelling| DateTime::strptime(spelling, text).ok())
+            // What daily bars are written with.
+            .or_else(|| {
+                let day = Date::strptime("%Y-%m-%d", text).ok()?;
+                Some(day.to_datetime(Time::midnight()))
+            })?;
             TimeZone::UTC.to_timestamp(civil).ok()?
         }
     };
@@ -59,7 +64,12 @@ mod tests {
         for text in same {
             assert_eq!(parse(text), Some(1_483_308_000), "{text}");
         }
+        assert_eq!(parse("2017-01-02"), Some(1_483_315_200));
         let refused = [
+            "2017-02-29",
+            "2017-01",
+            "2017-01-02T",
+            "02.01.2017",
             "",
             "yesterday",
             "2017-01-01T22:00:00.5Z",
