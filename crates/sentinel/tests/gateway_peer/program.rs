@@ -58,6 +58,11 @@ fn what_keeps_it_from_starting_is_one_sentence() {
             vec!["--secret-file", "secret", "--journal", "damaged"],
             "damaged: line 2 of the journal is damaged",
         ),
+        // A mistyped name: made anew, it would look released.
+        (
+            vec!["--journal", "nowhere", "--release-kill"],
+            "nowhere: cannot read the journal: No such file or directory",
+        ),
         (
             vec!["--journal", "damaged", "--book", "-"],
             "damaged: line 2 of the journal is damaged",
@@ -95,6 +100,7 @@ fn what_keeps_it_from_starting_is_one_sentence() {
         );
         assert_eq!(complaint.lines().count(), 1, "{complaint}");
     }
+    assert!(!site.path("nowhere").exists());
 }
 
 #[test]
@@ -164,8 +170,14 @@ fn a_kill_lasts_until_a_human_releases_it() {
         ask(&order("o-1", "bar-1", &payload, now()))["payload"]["code"],
         "disabled"
     );
-    let released = site.run(&["--journal", "journal", "--release-kill"]);
-    assert_eq!(said(&released), (Some(0), String::new()));
+    for done in [
+        "the kill switch is off\n",
+        "the kill switch was not on, nothing was changed\n",
+    ] {
+        let released = site.run(&["--journal", "journal", "--release-kill"]);
+        assert_eq!(said(&released), (Some(0), String::new()));
+        assert_eq!(String::from_utf8_lossy(&released.stdout), done);
+    }
     assert_eq!(
         ask(&order("o-2", "bar-2", &payload, now()))["type"],
         "FILLED"

@@ -68,7 +68,7 @@ pub struct PaperGatewayArguments {
     #[arg(long, allow_negative_numbers = true, value_name = "MS", value_parser = clap::value_parser!(i64).range(0..=3_600_000))]
     placed: Option<i64>,
 
-    /// Switch the kill switch off in the journal, and exit. The gateway has to be stopped.
+    /// Switch the kill switch off in the journal, say so, and exit. The journal has to be there, and the gateway to be stopped.
     #[arg(long)]
     release_kill: bool,
 
@@ -153,10 +153,7 @@ pub fn run(arguments: &PaperGatewayArguments, stop: &Stop) -> Result<(), PeerErr
         .as_deref()
         .filter(|_| !arguments.release_kill)
     else {
-        let (mut journal, _) = JournalFile::open(&arguments.journal)?;
-        return Ok(journal.append(&Record::Release {
-            at: unix_ms(&clock),
-        })?);
+        return release(&arguments.journal, unix_ms(&clock));
     };
     let key = read_key(secret_file)?;
     if let Some(prices) = &arguments.prices {
@@ -177,6 +174,23 @@ pub fn run(arguments: &PaperGatewayArguments, stop: &Stop) -> Result<(), PeerErr
         ServeError::Journal(error) => PeerError::Journal(error),
         ServeError::Socket(error) => PeerError::Socket(error),
     })
+}
+
+/// Switches the kill switch off, and says which of the two it was. A journal that is not there is not made: whoever mistyped its name must not
+/// believe that the switch is off.
+fn release(path: &Path, at: i64) -> Result<(), PeerError> {
+    JournalFile::read(path)?;
+    let (mut journal, known) = JournalFile::open(path)?;
+    let done = match known.killed_at() {
+        Some(_) => {
+            journal.append(&Record::Release { at })?;
+            "the kill switch is off"
+        }
+        None => "the kill switch was not on, nothing was changed",
+    };
+    // Who does not read it does not want to know.
+    let _ = writeln!(io::stdout().lock(), "{done}");
+    Ok(())
 }
 
 fn options(arguments: &PaperGatewayArguments) -> Result<Options, PeerError> {
