@@ -15,7 +15,7 @@ use crate::terminal::printable;
 
 pub use file::{ConfigFile, Keys};
 pub use layers::{Environment, Layers, PORT, Setting, port, whole};
-pub use text::{FILE_LEN_MAX_BYTES, Unread, read_text};
+pub use text::{FILE_LEN_MAX_BYTES, Unread, open_file, read_text};
 
 /// Why there is no usable configuration. Lines count from 1.
 #[derive(Debug, thiserror::Error)]

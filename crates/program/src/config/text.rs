@@ -1,4 +1,4 @@
-//! The text of a configuration file, whatever its language is.
+//! The text of a configuration file, whatever its language is, and the opening of a file that one names.
 //!
 //! Invariant: whoever reads it waits for nobody and holds no more than a configuration may have, whatever stands at the path.
 
@@ -22,11 +22,21 @@ pub enum Unread {
     TooLarge,
 }
 
-/// The text of a regular file of reasonable length.
+impl From<Unread> for io::Error {
+    fn from(unread: Unread) -> io::Error {
+        match unread {
+            Unread::System(error) => error,
+            Unread::NotAFile(found) => io::Error::other(found),
+            Unread::TooLarge => io::Error::other("is too large"),
+        }
+    }
+}
+
+/// A regular file, to be read. Whoever reads it says how much.
 ///
 /// # Errors
 /// See [`Unread`].
-pub fn read_text(path: &Path) -> Result<String, Unread> {
+pub fn open_file(path: &Path) -> Result<File, Unread> {
     // To open a pipe must not wait for whoever writes it.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(path, flags, Mode::empty())
@@ -39,9 +49,18 @@ pub fn read_text(path: &Path) -> Result<String, Unread> {
     if !metadata.is_file() {
         return Err(Unread::NotAFile("is not a regular file"));
     }
+    Ok(file)
+}
+
+/// The text of a regular file of reasonable length.
+///
+/// # Errors
+/// See [`Unread`].
+pub fn read_text(path: &Path) -> Result<String, Unread> {
     let mut bytes = Vec::new();
     // The length that the system tells is not asked for: the file may grow.
-    file.take(FILE_LEN_MAX_BYTES + 1)
+    open_file(path)?
+        .take(FILE_LEN_MAX_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(Unread::System)?;
     if bytes.len() as u64 > FILE_LEN_MAX_BYTES {

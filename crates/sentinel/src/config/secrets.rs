@@ -1,13 +1,14 @@
 //! What files with secrets hold.
 //!
-//! Invariant: no message shows any of it, and no more is read than a secret may have. Must not touch: what the secrets are for.
+//! Invariant: no message shows any of it, no more is read than a secret may have, and nobody is waited for: the start of a daemon that
+//! hangs in a pipe answers no signal. Must not touch: what the secrets are for.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use program::config::{ConfigError, Place, Placed};
+use program::config::{ConfigError, Place, Placed, open_file};
 use program::secret::Secret;
 
 use super::{ConfigFile, Layers, LoadError, TOKEN_VARIABLE};
@@ -39,13 +40,21 @@ pub(super) fn token(
         path: path.clone(),
         source,
     };
-    let text = std::fs::read_to_string(&path).map_err(unreadable)?;
-    let word = Some(text.trim()).filter(|text| !text.contains(char::is_whitespace));
-    match word.and_then(Secret::new) {
+    let text = open_file(&path)
+        .map_err(io::Error::from)
+        .and_then(|file| io::read_to_string(file.take(FILE_LEN_MAX_BYTES)))
+        .map_err(unreadable)?;
+    // A byte order mark or a control character would be sent as a part of the token, and refused by the vendor as a wrong one.
+    let word = Some(text.trim()).filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
+    match word
+        .filter(|word| word.len() < FILE_LEN_MAX_BYTES as usize)
+        .and_then(Secret::new)
+    {
         Some(value) => Ok(Some(Placed { value, place })),
         None => Err(ConfigError::Value {
             found: path.display().to_string(),
-            accepted: "a file that holds one word, the token".to_owned(),
+            accepted: "a file that holds one word of printable ASCII characters, the token"
+                .to_owned(),
             place,
         }),
     }
@@ -60,7 +69,9 @@ pub(super) fn gateway_key(place: &Place, path: &Path) -> Result<(Key, Option<Str
         path: path.to_owned(),
         source,
     };
-    let file = File::open(path).map_err(unreadable)?;
+    let file = open_file(path)
+        .map_err(io::Error::from)
+        .map_err(unreadable)?;
     let warning = readable_by_others(path, &file);
     let mut bytes = Vec::new();
     file.take(FILE_LEN_MAX_BYTES)
@@ -83,7 +94,7 @@ pub(super) fn gateway_key(place: &Place, path: &Path) -> Result<(Key, Option<Str
 
 /// A warning if the file can be read by more than its owner.
 pub(super) fn warn_of(path: &Path) -> Option<String> {
-    readable_by_others(path, &File::open(path).ok()?)
+    readable_by_others(path, &open_file(path).ok()?)
 }
 
 fn readable_by_others(path: &Path, file: &File) -> Option<String> {

@@ -510,10 +510,40 @@ fn the_token_comes_from_the_variable_or_the_file_and_is_never_shown() {
         assert!(shown.contains("token = *** ("));
     }
     assert_eq!(load("", &[], &[]).unwrap().token, None);
-    std::fs::write(&path, "two words").unwrap();
-    let error = load(&file, &[], &[]).unwrap_err();
-    assert!(
-        error.contains("one word") && !error.contains("two words"),
-        "{error}"
-    );
+    for bad in ["two words", "\u{feff}word", "wo\u{7}rd", "wörd"] {
+        std::fs::write(&path, bad).unwrap();
+        let error = load(&file, &[], &[]).unwrap_err();
+        assert!(
+            error.contains("one word") && !error.contains(bad),
+            "{error}"
+        );
+    }
+    std::fs::write(&path, "x".repeat(1 << 20)).unwrap();
+    assert!(load(&file, &[], &[]).unwrap_err().contains("one word"));
+}
+
+/// The daemon once hung in the opening of a pipe, and answered no signal; and took all memory for a device that never ends.
+#[test]
+fn a_secret_that_is_no_file_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let live =
+        "[arm]\naccount = \"1\"\nconfirm = \"1\"\n[gateway.contract_sizes]\nEURUSD = \"1\"\n";
+    for path in [pipe.as_path(), Path::new("/dev/zero")] {
+        let token = format!("[market]\ntoken_file = \"{}\"", path.display());
+        let secret = format!("{live}[gateway]\nsecret_file = \"{}\"", path.display());
+        for (file, arguments) in [(token, &[][..]), (secret, &["--live"][..])] {
+            let error = load(&file, &[], arguments).unwrap_err();
+            let named = format!("_file: {}: cannot read the ", path.display());
+            assert!(error.contains(&named), "{error}");
+        }
+        let reset = crate::gateway::guards::reset::ResetSecret::read(path).unwrap_err();
+        assert!(
+            reset.to_string().contains("is not a regular file"),
+            "{reset}"
+        );
+        assert_eq!(super::secrets::warn_of(path), None);
+    }
 }

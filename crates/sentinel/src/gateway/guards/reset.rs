@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::gateway::intent_log::IntentLog;
 use crate::gateway::intent_log::error::LogError;
 use crate::gateway::intent_log::storage::Storage;
+use program::config::open_file;
 use program::secret::Secret;
 
 /// Shortest secret; what is shorter is guessed.
@@ -53,7 +54,9 @@ impl ResetSecret {
     /// # Errors
     /// It cannot be read, is no text, or has a length that makes no sense.
     pub fn read(path: &Path) -> Result<ResetSecret, SecretError> {
-        let text = read(path)?;
+        // The daemon reads it when it starts, where nobody may be waited for.
+        let file = open_file(path).map_err(io::Error::from);
+        let text = read(path, file)?;
         let found = text.trim().len();
         Secret::new(&text)
             .filter(|_| (SECRET_LEN_MIN_BYTES..=SECRET_LEN_MAX_BYTES).contains(&found))
@@ -70,29 +73,29 @@ impl ResetSecret {
     }
 }
 
-/// Reads what somebody takes for the secret, without the white space around it; a short one is wrong and not refused here.
+/// Reads what somebody takes for the secret, without the white space around it; a short one is wrong and not refused here. It may come through
+/// a pipe, from a safe of passwords.
 ///
 /// # Errors
 /// The file cannot be read, is no text, or holds nothing.
 pub fn read_attempt(path: &Path) -> Result<Secret, SecretError> {
-    Secret::new(&read(path)?).ok_or_else(|| SecretError::Length {
+    Secret::new(&read(path, File::open(path))?).ok_or_else(|| SecretError::Length {
         path: path.display().to_string(),
         found: 0,
     })
 }
 
 /// A little more than the longest secret.
-fn read(path: &Path) -> Result<String, SecretError> {
+fn read(path: &Path, file: io::Result<File>) -> Result<String, SecretError> {
     let mut text = String::new();
-    File::open(path)
-        .and_then(|file| {
-            file.take(2 * SECRET_LEN_MAX_BYTES as u64)
-                .read_to_string(&mut text)
-        })
-        .map_err(|source| SecretError::Read {
-            path: path.display().to_string(),
-            source,
-        })?;
+    file.and_then(|file| {
+        file.take(2 * SECRET_LEN_MAX_BYTES as u64)
+            .read_to_string(&mut text)
+    })
+    .map_err(|source| SecretError::Read {
+        path: path.display().to_string(),
+        source,
+    })?;
     Ok(text)
 }
 
