@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::payload::{Labels, Status};
+use program::config::read_text;
 use program::secret::Secret;
 
 use super::reader::{ConfigError, Given, Table, refused};
@@ -356,10 +357,11 @@ pub(super) fn secret(
         (given.value, given.place)
     } else if let Some(given) = in_file {
         let path = PathBuf::from(&given.value);
-        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Secret {
+        // A reload that waited for a pipe, or read a device to its end, would end the work of the whole bridge.
+        let text = read_text(&path).map_err(|unread| ConfigError::Secret {
             place: given.place.clone(),
             path,
-            source,
+            source: unread.into(),
         })?;
         (text, given.place)
     } else if let Some(given) = in_variable {

@@ -89,6 +89,9 @@ fn every_fault_names_file_line_and_key_and_what_is_accepted() {
     let of_target = |lines: &str| target_with(&format!("{URL_LINE}\n{lines}"));
     let of_file = |lines: &str| format!("{}{lines}", target_with(URL_LINE));
     let missing = folder.path().join("missing");
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
     let table: Vec<(String, &str, &str, &str)> = vec![
         // The text, the line and key, what was found, what is accepted.
         ("targets:\n  a: [\n".into(), "line 3", "", ""),
@@ -175,6 +178,13 @@ fn every_fault_names_file_line_and_key_and_what_is_accepted() {
             "line 4: targets.a.secret_file",
             "",
             "",
+        ),
+        (
+            // Waited for, it would keep a reload from its end.
+            of_target(&format!("secret_file: {}", pipe.display())),
+            "line 4: targets.a.secret_file",
+            "cannot read the secret",
+            "is not a regular file",
         ),
         (
             of_target(&format!("secret_file: {}", empty.display())),
