@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::error_code::ErrorCode;
 use crate::features::{Features, NAMES};
@@ -30,6 +31,10 @@ pub struct HubModel {
 #[derive(Debug, Deserialize)]
 struct Answer {
     predictions: Vec<Vec<f64>>,
+    /// What the server says went wrong, beside numbers that it gives all the same.
+    error: Option<Value>,
+    /// That the numbers are not the model's.
+    fallback: Option<Value>,
 }
 
 impl HubModel {
@@ -126,8 +131,20 @@ fn decode(answer: &[u8]) -> Result<Probabilities, CallError> {
     if first != Some(&b'{') {
         return Err(malformed("the answer is no JSON object".to_owned()));
     }
-    let Answer { predictions } = serde_json::from_slice(answer)
+    let Answer {
+        predictions,
+        error,
+        fallback,
+    } = serde_json::from_slice(answer)
         .map_err(|error| malformed(format!("the answer is no prediction: {error}")))?;
+    // Numbers that stand in for a prediction look like one: an outage of the model would be a market that is never worth a trade.
+    for (name, said) in [("error", error), ("fallback", fallback)] {
+        if let Some(said) = said.filter(|said| *said != Value::Bool(false)) {
+            return Err(malformed(format!(
+                "the answer is no prediction: the server says {name}: {said}"
+            )));
+        }
+    }
     let [row] = predictions.as_slice() else {
         let count = predictions.len();
         return Err(malformed(format!("{count} predictions; accepted: 1")));
@@ -151,7 +168,14 @@ mod tests {
         let good = decode(b" {\"predictions\": [[0.2, 0.5, 0.3]]}\n").unwrap();
         assert_eq!(good.to_array(), [0.2, 0.5, 0.3]);
         // A further member is the server's business.
-        assert!(decode(b"{\"predictions\":[[0,1,0]],\"explanations\":null}").is_ok());
+        for more in [
+            "\"explanations\":{}",
+            "\"error\":null",
+            "\"fallback\":false",
+        ] {
+            let answer = format!("{{\"predictions\":[[0,1,0]],{more}}}");
+            assert!(decode(answer.as_bytes()).is_ok(), "{answer}");
+        }
     }
 
     #[test]
@@ -183,6 +207,11 @@ mod tests {
             "{\"predictions\":[[0.2,0.5,0.3]]",
             "{\"predictions\":[{\"sell\":0.2,\"hold\":0.5,\"buy\":0.3}]}",
             "{\"error\":\"x\"}",
+            // A prediction that the server itself calls none.
+            "{\"predictions\":[[0,1,0]],\"error\":\"no features\"}",
+            "{\"predictions\":[[0,1,0]],\"error\":{}}",
+            "{\"fallback\":true,\"predictions\":[[0,1,0]]}",
+            "{\"predictions\":[[0,1,0]],\"fallback\":\"neutral\"}",
             "<html>",
         ] {
             let outcome = decode(answer.as_bytes());
