@@ -107,7 +107,7 @@ mod tests {
         // Many have the same upper half, which ends at the last place as well.
         let hash = |number: u32| {
             u64::from(number % 50).wrapping_mul(0x0537_1f63_3e72_a5b1)
-                | 0xff << 56 * u64::from(number % 2)
+                | (0xff << (56 * u64::from(number % 2)))
         };
         for reserved in [0, 700, 2000] {
             let mut index = Index::default();
