@@ -118,6 +118,20 @@ impl Live {
         }
     }
 
+    /// Takes away what daemons before left: the next one has seen nothing.
+    ///
+    /// # Errors
+    /// When the state directory cannot be removed.
+    pub(crate) fn forget_daemons(&self) -> Result<()> {
+        let state = self.folder.path().join("state");
+        match fs::remove_dir_all(&state) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing {}", state.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A daemon on them, with room for all their series, and the seconds until it was ready. It may be started again and again.
     ///
     /// # Errors

@@ -45,8 +45,10 @@ impl Rounds {
 #[derive(Debug, Default)]
 pub(crate) struct Sides {
     pub(crate) warm: Timings,
-    /// From the start of the daemon's process to the end of its first scrape.
+    /// From the start of the daemon's process to the end of its first scrape, where no daemon was before.
     pub(crate) cold: Timings,
+    /// The same after a daemon that was killed, with the state that it left.
+    pub(crate) restarted: Timings,
     /// What the daemon itself says of the warm collections, the answer not included; a mean.
     collection: f64,
     pub(crate) limit: Timings,
@@ -62,11 +64,12 @@ pub(crate) fn measure(python: &Path, is_short: bool, report: &mut Report) -> Res
     report.line("\n## Collection\n");
     report.line(
         "Counter shards that a live process holds open, the same series in each. Warm: the whole HTTP request on loopback. Collection: what the \
-         daemon says of it, without the answer. Cold: from the start of the daemon's process to the end of its first scrape. Limit: the values \
-         loaded once from kept maps, in file order, on one processor. Python: MultiProcessCollector + generate_latest, without HTTP.\n",
+         daemon says of it, without the answer. Cold: from the start of the daemon's process to the end of its first scrape, where no daemon \
+         was before. Restarted: the same after one that was killed, with its state. Limit: the values loaded once from kept maps, in file \
+         order, on one processor. Python: MultiProcessCollector + generate_latest, without HTTP.\n",
     );
-    report.line("| shards x series | warm | collection (mean) | limit | warm x limit | Python | Python / warm | cold | Python / cold |");
-    report.line("|---|---|---|---|---|---|---|---|---|");
+    report.line("| shards x series | warm | collection (mean) | limit | warm x limit | Python | Python / warm | cold | Python / cold | restarted |");
+    report.line("|---|---|---|---|---|---|---|---|---|---|");
     let rounds = if is_short {
         Rounds::SHORT
     } else {
@@ -91,7 +94,7 @@ fn line(shape: Shape, sides: &Sides, report: &mut Report) {
     let (limit, python) = (sides.limit.median(), sides.python.median());
     let name = format!("{} x {}", shape.shards, shape.series);
     report.line(&format!(
-        "| {name} | {} | {:.2} ms | {} | {:.2} | {} | {:.0}x | {} | {:.0}x |",
+        "| {name} | {} | {:.2} ms | {} | {:.2} | {} | {:.0}x | {} | {:.0}x | {} |",
         sides.warm.in_milliseconds(),
         sides.collection * 1e3,
         sides.limit.in_milliseconds(),
@@ -99,7 +102,8 @@ fn line(shape: Shape, sides: &Sides, report: &mut Report) {
         sides.python.in_milliseconds(),
         python / warm,
         sides.cold.in_milliseconds(),
-        python / cold
+        python / cold,
+        sides.restarted.in_milliseconds()
     ));
     for (side, seconds) in [
         ("warm", warm),
@@ -107,6 +111,7 @@ fn line(shape: Shape, sides: &Sides, report: &mut Report) {
         ("limit", limit),
         ("Python", python),
         ("cold", cold),
+        ("restarted", sides.restarted.median()),
     ] {
         report.figure(&format!("collect/{name}/{side}"), seconds);
     }
@@ -124,6 +129,7 @@ pub(crate) fn compare(live: &Live, python: Option<&Path>, rounds: Rounds) -> Res
     let mut sides = Sides::default();
     let (mut collected_seconds, mut collections) = (0.0, 0.0);
     for _ in 0..rounds.all {
+        live.forget_daemons()?;
         let (daemon, ready_seconds) = live.daemon()?;
         let (seconds, page) = daemon.scrape()?;
         sides.cold.push(ready_seconds + seconds);
@@ -142,13 +148,17 @@ pub(crate) fn compare(live: &Live, python: Option<&Path>, rounds: Rounds) -> Res
         let after = durations(&daemon)?;
         collected_seconds += after.0 - before.0;
         collections += after.1 - before.1;
-        // The daemon waits while Python reads: two sides never run at the same time.
-        if let Some(scraper) = &mut scraper {
-            sides.python.push(scraper.scrape()?);
-        }
         live.count(1)?;
         check(&daemon.scrape()?.1, live.first_total(1), &daemon)?;
         live.count(0)?;
+        drop(daemon);
+        let (daemon, ready_seconds) = live.daemon()?;
+        sides.restarted.push(ready_seconds + daemon.scrape()?.0);
+        drop(daemon);
+        // Two sides never run at the same time. Last, so that the next daemon does not find files that were written just now.
+        if let Some(scraper) = &mut scraper {
+            sides.python.push(scraper.scrape()?);
+        }
     }
     sides.collection = collected_seconds / collections;
     Ok(sides)
