@@ -3,13 +3,20 @@
 //! Invariant: for every double the bytes equal `floatToGoString` of release 0.26 (Python's `repr`, except that positive values
 //! from a million up take an exponent), so an `le` is one identity whoever wrote it. Must not touch: I/O, the clock, logging.
 //!
-//! Whole numbers are nearly all there is on a page, and their lengths are as good as random: a branch on the length costs more
-//! than all digits together. So eight digits are made at once in one register, and shifted instead of counted.
+//! Whole numbers are nearly all there is on a page: those of nine digits are `whole`'s. Others that do not change are `kept`.
+
+mod kept;
+mod whole;
+
+pub(crate) use kept::Spellings;
+pub(crate) use whole::Whole;
+
+use whole::NINE_DIGITS_END;
 
 /// No spelling is longer: `-1.7976931348623157e+308` has 24 bytes. What is behind a spelling in the buffer means nothing.
 pub(crate) const SPELLING_LEN_MAX: usize = 32;
 
-/// Below here a whole number has at most eight digits.
+/// The first whole number of nine digits.
 const EIGHT_DIGITS: u64 = 100_000_000;
 
 /// From here up positive numbers take an exponent.
@@ -32,97 +39,14 @@ pub fn format_float(v: f64, out: &mut Vec<u8>) {
 }
 
 /// Writes `v` to the begin of `to` and says how long it is.
-#[inline(always)]
 pub(crate) fn spell(v: f64, to: &mut [u8; SPELLING_LEN_MAX]) -> usize {
-    spell_with(v, to, spell_other)
-}
-
-/// The same, with what is not whole or has more than eight digits left to `other`.
-#[inline(always)]
-fn spell_with(
-    v: f64,
-    to: &mut [u8; SPELLING_LEN_MAX],
-    other: impl FnOnce(f64, &mut [u8; SPELLING_LEN_MAX]) -> usize,
-) -> usize {
-    // Doubles from here up are whole, so adding rounds to a whole number and leaves it in the lowest bits.
-    const WHOLE_FROM: f64 = EXACT_WHOLE_END as f64 / 2.0;
-    let rounded = v + WHOLE_FROM;
-    let whole = rounded.to_bits().wrapping_sub(WHOLE_FROM.to_bits());
-    // By bits, since -0.0 is spelled otherwise.
-    if whole < EIGHT_DIGITS && (rounded - WHOLE_FROM).to_bits() == v.to_bits() {
-        spell_eight(whole, to)
-    } else {
-        other(v, to)
-    }
-}
-
-/// Spellings of numbers that took their time, for the next page: a fraction that did not change is copied. Whole numbers are spelled
-/// as fast as they are copied, so nothing is kept of them.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Spellings {
-    /// In the order in which they were asked for.
-    kept: Vec<Spelling>,
-    /// Which of them is the likely one.
-    next: usize,
-}
-
-/// A number and how it is spelled, in 32 bytes.
-#[derive(Debug, Clone, Copy)]
-struct Spelling {
-    bits: u64,
-    text: [u8; KEPT_LEN_MAX],
-    len: u8,
-}
-
-/// One spelling in many millions is longer, and is not kept.
-const KEPT_LEN_MAX: usize = 23;
-
-impl Spellings {
-    /// The same numbers come again, in the same order.
-    pub(crate) fn begin(&mut self) {
-        self.next = 0;
-    }
-
-    /// As [`spell`].
-    #[inline(always)]
-    pub(crate) fn spell(&mut self, v: f64, to: &mut [u8; SPELLING_LEN_MAX]) -> usize {
-        spell_with(v, to, |v, to| self.spell_other(v, to))
-    }
-
-    #[inline(never)]
-    fn spell_other(&mut self, v: f64, to: &mut [u8; SPELLING_LEN_MAX]) -> usize {
-        if is_long_whole(v) {
-            return spell_sixteen(v as u64, to);
-        }
-        let place = self.next;
-        self.next += 1;
-        let bits = v.to_bits();
-        if let Some(kept) = self.kept.get(place)
-            && kept.bits == bits
-        {
-            to[..KEPT_LEN_MAX].copy_from_slice(&kept.text);
-            return kept.len.into();
-        }
-        let len = spell_other(v, to);
-        let mut text = [0; KEPT_LEN_MAX];
-        text.copy_from_slice(&to[..KEPT_LEN_MAX]);
-        // A zero is never asked for: it is the same as no number.
-        let (bits, len_kept) = if len > KEPT_LEN_MAX {
-            (0, 0)
-        } else {
-            (bits, len as u8)
-        };
-        let spelling = Spelling {
-            bits,
-            text,
-            len: len_kept,
-        };
-        match self.kept.get_mut(place) {
-            Some(kept) => *kept = spelling,
-            None => self.kept.push(spelling),
-        }
-        len
-    }
+    let Some(whole) = Whole::of(v) else {
+        return spell_other(v, to);
+    };
+    let (begin_len, end_len) = (whole.begin_len, whole.end_len - 1);
+    to[..begin_len].copy_from_slice(&whole.begin[..begin_len]);
+    to[begin_len..begin_len + end_len].copy_from_slice(&whole.end[..end_len]);
+    begin_len + end_len
 }
 
 /// Eight digits as bytes 0..=9, the first one lowest. Nothing here overflows, and checking that would cost as much again.
@@ -135,27 +59,7 @@ fn eight_digits(value: u64) -> u64 {
     (twos.wrapping_sub(10 * tens) << 8).wrapping_add(tens)
 }
 
-/// A whole number of at most eight digits.
-#[inline(always)]
-fn spell_eight(value: u64, to: &mut [u8; SPELLING_LEN_MAX]) -> usize {
-    let digits = eight_digits(value);
-    // Zero keeps its last digit.
-    let leading_bits = (digits | 1 << 56).trailing_zeros() & 56;
-    let text = (digits | ZEROS) >> leading_bits;
-    let len = (64 - leading_bits as usize) / 8;
-    if value < EXPONENT_FROM {
-        let text = text | u64::from(u16::from_le_bytes(*b".0")) << (len * 8);
-        to[..8].copy_from_slice(&text.to_le_bytes());
-        return len + 2;
-    }
-    let significant = len - digits.leading_zeros() as usize / 8;
-    to[0] = text as u8;
-    to[1] = b'.';
-    to[2..10].copy_from_slice(&(text >> 8).to_le_bytes());
-    spell_exponent(significant, len - 1, to)
-}
-
-/// A whole number of nine to sixteen digits.
+/// A whole number of ten to sixteen digits.
 fn spell_sixteen(value: u64, to: &mut [u8; SPELLING_LEN_MAX]) -> usize {
     let (high, low) = (value / EIGHT_DIGITS, value % EIGHT_DIGITS);
     let digits = u128::from(eight_digits(high)) | u128::from(eight_digits(low)) << 64;
@@ -182,9 +86,9 @@ fn spell_exponent(significant: usize, exponent: usize, to: &mut [u8; SPELLING_LE
     len + 4
 }
 
-/// Whether it is a whole number of nine to sixteen digits, all of which are there.
+/// Whether it is a whole number of ten to sixteen digits, all of which are there.
 fn is_long_whole(v: f64) -> bool {
-    (EIGHT_DIGITS as f64..EXACT_WHOLE_END as f64).contains(&v) && v as u64 as f64 == v
+    (NINE_DIGITS_END as f64..EXACT_WHOLE_END as f64).contains(&v) && v as u64 as f64 == v
 }
 
 #[inline(never)]

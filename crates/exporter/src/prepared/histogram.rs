@@ -4,7 +4,7 @@
 //! series and its bound have, so that a bucket costs no memory beyond its number.
 
 use super::{fitting, write_labels};
-use crate::line::{LineWriter, STEP_BYTES, pad};
+use crate::line::{Bound, LineWriter, Text};
 use crate::model::{Family, Kind, Series, Value};
 use crate::name::{BadName, check_labels, is_legal_metric_name};
 use crate::number::{SPELLING_LEN_MAX, Spellings, spell};
@@ -44,7 +44,7 @@ struct PreparedSeries {
 struct BoundSet {
     bounds: Vec<f64>,
     /// How each is spelled, and how long that is.
-    spellings: Vec<([u8; SPELLING_LEN_MAX], usize)>,
+    spellings: Vec<Bound>,
 }
 
 /// Which samples of a family are asked for.
@@ -237,28 +237,6 @@ struct Lines<'a> {
     plain: Text,
 }
 
-/// A text with what its last step reads behind it.
-#[derive(Debug, Default)]
-struct Text {
-    bytes: Vec<u8>,
-    len: usize,
-}
-
-impl Text {
-    fn set(&mut self, parts: &[&[u8]]) {
-        self.bytes.clear();
-        for part in parts {
-            self.bytes.extend_from_slice(part);
-        }
-        self.len = self.bytes.len();
-        pad(&mut self.bytes);
-    }
-
-    fn get(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
 impl<'a> Lines<'a> {
     fn new(
         name: &str,
@@ -267,11 +245,7 @@ impl<'a> Lines<'a> {
         page: &'a mut Vec<u8>,
     ) -> Lines<'a> {
         spellings.begin();
-        let named = |suffix: &str| {
-            let mut text = Text::default();
-            text.set(&[name.as_bytes(), suffix.as_bytes()]);
-            text
-        };
+        let named = |suffix: &str| Text::new(format!("{name}{suffix}").as_bytes());
         Lines {
             lines: LineWriter::new(page),
             spellings,
@@ -314,11 +288,10 @@ impl<'a> Lines<'a> {
                 tail,
                 ..
             } = self;
-            for ((spelling, len), &count) in bounds.spellings.iter().zip(counts) {
-                lines.begin(head.len + STEP_BYTES + tail.len);
-                lines.text(&head.bytes, head.len);
-                lines.text(spelling, *len);
-                lines.text(&tail.bytes, tail.len);
+            for (bound, &count) in bounds.spellings.iter().zip(counts) {
+                lines.text(head.part());
+                lines.bound(bound);
+                lines.text(tail.part());
                 lines.number(count, spellings);
             }
             self.samples += counts.len();
@@ -332,10 +305,8 @@ impl<'a> Lines<'a> {
 
     /// A line without a bound.
     fn line(&mut self, name: usize, number: f64) {
-        let (name, plain) = (&self.names[name], &self.plain);
-        self.lines.begin(name.len + plain.len);
-        self.lines.text(&name.bytes, name.len);
-        self.lines.text(&plain.bytes, plain.len);
+        self.lines.text(self.names[name].part());
+        self.lines.text(self.plain.part());
         self.lines.number(number, self.spellings);
         self.samples += 1;
     }

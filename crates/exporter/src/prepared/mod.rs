@@ -7,7 +7,7 @@ mod histogram;
 
 pub use histogram::PreparedHistogram;
 
-use crate::line::{LineWriter, pad};
+use crate::line::{LineWriter, Part, Text};
 use crate::model::{Family, Kind, Series, Value};
 use crate::name::{BadName, check_labels, is_legal_metric_name};
 use crate::number::Spellings;
@@ -96,7 +96,7 @@ impl PreparedFamily {
         }
         let begin = out.len();
         write_head(&name, &self.help, self.kind, out);
-        let samples = self.write_lines(name.into_bytes(), numbers, out);
+        let samples = self.write_lines(&name, numbers, out);
         // As in Python: a family without samples still shows its head, unless samples were asked for by name.
         if samples == 0 && !names.is_all() {
             out.truncate(begin);
@@ -109,25 +109,23 @@ impl PreparedFamily {
 
     fn write_lines(
         &mut self,
-        mut name: Vec<u8>,
+        name: &str,
         numbers: impl IntoIterator<Item = Option<f64>>,
         out: &mut Vec<u8>,
     ) -> usize {
-        let name_len = name.len();
-        pad(&mut name);
+        let name = Text::new(name.as_bytes());
         let mut samples = 0;
         self.spellings.begin();
         let mut rest = &self.texts[..];
         let mut lines = LineWriter::new(out);
         for (&len, number) in self.lens.iter().zip(numbers) {
-            let text = rest;
+            let text = Part::of(rest, len as usize);
             rest = &rest[len as usize..];
             let Some(number) = number else {
                 continue;
             };
-            lines.begin(name_len + len as usize);
-            lines.text(&name, name_len);
-            lines.text(text, len as usize);
+            lines.text(name.part());
+            lines.text(text);
             lines.number(number, &mut self.spellings);
             samples += 1;
         }
