@@ -34,7 +34,7 @@ impl Counter {
     /// Add 1.
     #[inline]
     pub fn inc(&self) {
-        self.series.add(0, 1.0);
+        self.add_addable(1.0);
     }
 
     /// Add `amount`, in the unit of the metric's name. An amount that is negative, NaN, infinite or above [`AMOUNT_MAX`] changes
@@ -42,8 +42,8 @@ impl Counter {
     /// after it.
     #[inline]
     pub fn add(&self, amount: f64) {
-        if (0.0..=AMOUNT_MAX).contains(&amount) {
-            self.series.add(0, amount);
+        if is_addable(amount) {
+            self.add_addable(amount);
         } else if amount < 0.0 && amount.is_finite() {
             self.complaints.refuse(Defect::Negative);
         } else {
@@ -51,8 +51,22 @@ impl Counter {
         }
     }
 
+    #[inline]
+    fn add_addable(&self, amount: f64) {
+        // A counter has one key, which needs no look.
+        if !self.series.add_at_once(0, amount) {
+            self.series.add(0, amount);
+        }
+    }
+
     /// What this process has counted so far.
     pub fn get(&self) -> f64 {
         self.series.get(0)
     }
+}
+
+/// Whether a counter takes this amount.
+#[inline]
+pub(crate) fn is_addable(amount: f64) -> bool {
+    (0.0..=AMOUNT_MAX).contains(&amount)
 }

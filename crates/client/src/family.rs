@@ -47,6 +47,8 @@ impl Handle for Histogram {
 #[derive(Debug)]
 pub(crate) struct Table<H> {
     places: Box<[OnceLock<H>]>,
+    /// All series by position, of counters whose labels are enums.
+    row: OnceLock<Series>,
     schema: Schema,
     writer: Writer,
     names: &'static [&'static str],
@@ -65,6 +67,7 @@ impl<H: Handle> Table<H> {
             .collect();
         Table {
             places,
+            row: OnceLock::new(),
             schema,
             writer,
             names: L::NAMES,
@@ -74,11 +77,35 @@ impl<H: Handle> Table<H> {
 
     /// Make every series that exists from registration on: those of finite counters and histograms, at zero.
     pub(crate) fn create_finite<L: LabelSet>(&self) {
-        if is_finite::<L>() && !matches!(self.schema.shape, Shape::Gauge(_)) {
-            for position in 0..L::COMBINATIONS {
-                self.at(position, || values_at::<L>(position));
+        match self.schema.shape {
+            _ if !is_finite::<L>() => {}
+            Shape::Counter => self.create_row::<L>(),
+            Shape::Gauge(_) => {}
+            Shape::Histogram(_) => {
+                for position in 0..L::COMBINATIONS {
+                    self.at(position, || values_at::<L>(position));
+                }
             }
         }
+    }
+
+    /// All of them together, so that their numbers follow each other.
+    fn create_row<L: LabelSet>(&self) {
+        if self.row.get().is_some() {
+            return;
+        }
+        let keys = (0..L::COMBINATIONS)
+            .flat_map(|position| self.schema.keys(self.names, &values_at::<L>(position)));
+        // Outside of `get_or_init`, as below.
+        let row = self
+            .writer
+            .series_of_each(self.schema.file_kind(), keys.collect());
+        self.row.get_or_init(|| row);
+    }
+
+    /// All series by position; one without keys where they are made one by one.
+    pub(crate) fn row(&self) -> Series {
+        self.row.get().cloned().unwrap_or_default()
     }
 
     #[inline]
@@ -93,23 +120,26 @@ impl<H: Handle> Table<H> {
     #[inline(never)]
     fn at_first(&self, position: usize, values: impl FnOnce() -> Vec<&'static str>) -> &H {
         // A label set of the macros is always in range; one written by hand must not be able to stop a program.
-        let place = &self.places[position.min(self.places.len() - 1)];
+        let position = position.min(self.places.len() - 1);
+        let place = &self.places[position];
         if let Some(handle) = place.get() {
             return handle;
         }
         // Filled outside of `get_or_init`: the writer may lead to a subscriber that comes back here for the same series,
         // and a fork in between must not find the place taken: so it is taken for the time of one move alone.
         // Two that are made at once lead to the same cells, since the writer has one entry for each key.
-        let handle = self.fill(&values());
+        let series = match self.row.get() {
+            Some(row) => row.one(position),
+            None => self.series(&values()),
+        };
+        let handle = H::over(series, &self.schema.shape, &self.complaints);
         place.get_or_init(|| handle)
     }
 
-    fn fill(&self, values: &[&str]) -> H {
+    fn series(&self, values: &[&str]) -> Series {
         let keys = self.schema.keys(self.names, values);
-        let series = self
-            .writer
-            .series(self.schema.file_kind(), keys, self.schema.create());
-        H::over(series, &self.schema.shape, &self.complaints)
+        self.writer
+            .series(self.schema.file_kind(), keys, self.schema.create())
     }
 
     #[inline]
@@ -151,10 +181,6 @@ macro_rules! family {
     };
 }
 
-family! {
-    /// Counters by label set. Where all labels are enums, every series exists at zero from registration on.
-    CounterFamily of Counter
-}
 family! {
     /// Gauges by label set. A series exists from its first successful call on.
     GaugeFamily of Gauge

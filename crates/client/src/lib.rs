@@ -72,6 +72,7 @@
 //! | `observe` | a look into a table, one comparison, and two atomic additions; a few comparisons more where bounds are close |
 //! | `set` on a most-recent gauge | as `set`, reading the clock, and a lock of that one cell |
 //! | `family.with(&labels)` | index arithmetic and one load |
+//! | `inc`, `add` on a family of counters over enums | index arithmetic, and what `inc` costs on a handle |
 //! | the first `with` of a label set with text, the first `set` of a gauge | a lock, and writing the series' keys |
 //! | making a [`label_text!`] value | a look into a table of this thread for text of at most 32 bytes that it knows; else sanitising, an allocation and a look-up, and a lock if the value is new |
 //! | a call that is refused | a few atomic operations; the first of its kind of a family also wakes the thread that logs it |
@@ -136,6 +137,7 @@
 mod buckets;
 mod catalogue;
 mod counter;
+mod counter_family;
 mod declaration;
 mod defects;
 #[cfg(feature = "serve")]
@@ -154,9 +156,10 @@ mod status;
 mod text;
 
 pub use counter::{AMOUNT_MAX, Counter};
+pub use counter_family::CounterFamily;
 pub use declaration::Declaration;
 pub use defects::Defect;
-pub use family::{CounterFamily, GaugeFamily, HistogramFamily};
+pub use family::{GaugeFamily, HistogramFamily};
 pub use gauge::Gauge;
 pub use histogram::Histogram;
 pub use labels::{COMBINATIONS_MAX, LabelSet, LabelValue, VALUE_LEN_MAX_BYTES};

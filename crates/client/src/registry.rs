@@ -16,9 +16,10 @@ use tracing::{error, info, warn};
 
 use crate::catalogue::{Catalogue, Found, Labels, Make};
 use crate::counter::Counter;
+use crate::counter_family::CounterFamily;
 use crate::declaration::Declaration;
 use crate::defects::{Defect, Defects, degraded_seconds_schema};
-use crate::family::{CounterFamily, GaugeFamily, Handle, HistogramFamily, Table};
+use crate::family::{GaugeFamily, Handle, HistogramFamily, Table};
 use crate::gather::gather;
 use crate::gauge::Gauge;
 use crate::histogram::Histogram;

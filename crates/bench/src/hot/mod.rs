@@ -36,6 +36,7 @@ pub(crate) const LIMIT: &str = "limit: single-writer cell";
 pub(crate) const LIMIT_IN_TURN: &str = "limit: 64 single-writer cells in turn";
 pub(crate) const OURS: &str = "metricsd-client";
 pub(crate) const OURS_IN_TURN: &str = "metricsd-client, 64 series in turn";
+pub(crate) const OURS_BY_HANDLE: &str = "metricsd-client, `with` and `inc`";
 pub(crate) const OURS_IN_MEMORY: &str = "metricsd-client, Mode A";
 
 /// What is added where a fraction is.

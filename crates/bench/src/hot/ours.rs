@@ -16,8 +16,8 @@ use super::labels::{
     TurnLabels,
 };
 use super::{
-    ADD, BOUNDS_11, ENUMS, FRACTION, INC, OBSERVE_11, OBSERVE_20, OURS, OURS_IN_MEMORY,
-    OURS_IN_TURN, SET, STRINGS, bounds_20,
+    ADD, BOUNDS_11, ENUMS, FRACTION, INC, OBSERVE_11, OBSERVE_20, OURS, OURS_BY_HANDLE,
+    OURS_IN_MEMORY, OURS_IN_TURN, SET, STRINGS, bounds_20,
 };
 
 /// The one registry of this process that writes shards; the first directory that is given is the one that counts.
@@ -42,6 +42,7 @@ pub(crate) fn cases(directory: &Path) -> Vec<Case> {
     let shards = registry(directory);
     let mut cases = of(shards, OURS);
     cases.push(in_turn(shards));
+    cases.push(enums_by_handle(shards));
     cases.extend(of(&Registry::in_memory(), OURS_IN_MEMORY));
     cases
 }
@@ -137,6 +138,24 @@ fn enums(registry: &Registry, name: &'static str) -> Case {
     Case::shared(
         ENUMS,
         name,
+        body!(|_place| &family; |family, call| {
+            let (method, path) = positions.at(call);
+            family.inc(&EnumLabels { method: methods[usize::from(method)], path: paths[usize::from(path)] });
+        }),
+    )
+}
+
+/// The same by a handle that is asked for at each call.
+fn enums_by_handle(registry: &Registry) -> Case {
+    let family = registry.counter_family::<EnumLabels>("bench_enums", "Counted by enum labels.");
+    let positions = label_positions();
+    let (methods, paths) = (
+        std::hint::black_box(Method::ALL),
+        std::hint::black_box(super::labels::Path::ALL),
+    );
+    Case::shared(
+        ENUMS,
+        OURS_BY_HANDLE,
         body!(|_place| &family; |family, call| {
             let (method, path) = positions.at(call);
             family.with(&EnumLabels { method: methods[usize::from(method)], path: paths[usize::from(path)] }).inc();

@@ -152,6 +152,13 @@ impl Writer {
         touch::series(self.index, kind, keys, create)
     }
 
+    /// A series of many keys, each of which stands by itself: counters. They are at zero from now on, as with [`Create::AtZero`], but come into
+    /// being one after the other, and no other call waits for all of them. If they are new, and nobody else makes a series meanwhile, handles of all of
+    /// them take no more memory than that of one.
+    pub fn series_of_each(&self, kind: FileKind, keys: Vec<Key>) -> Series {
+        touch::series_of_each(self.index, kind, keys)
+    }
+
     /// All keys that have a value, summed up over their threads, in the order in which their series were made.
     pub fn snapshot(&self) -> Vec<Snapshot> {
         touch::snapshot(self.index)

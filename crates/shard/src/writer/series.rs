@@ -31,6 +31,13 @@ pub struct Series {
     scattered: Option<&'static Vec<u32>>,
 }
 
+impl Default for Series {
+    /// A series of no keys.
+    fn default() -> Series {
+        Series::of(&[])
+    }
+}
+
 impl Series {
     /// The series of these slots.
     pub(super) fn of(numbers: &[u32]) -> Series {
@@ -59,6 +66,35 @@ impl Series {
             Added::Late => self.settle(index),
             Added::Nowhere => self.add_slowly(index, v),
         }
+    }
+
+    /// Adds `v` to the value of `keys[index]` if the calling thread has a cell for it, as it has from its first addition on. False: nothing was
+    /// added, and [`add`](Self::add) will do it.
+    ///
+    /// For a caller that knows that there is such a key, which is not looked at here: with any other index it may be the value of another
+    /// series that changes.
+    #[inline]
+    #[must_use]
+    pub fn add_at_once(&self, index: usize, v: f64) -> bool {
+        let number = (self.base as usize).wrapping_add(index);
+        let added = table_of_this_thread()
+            .get(number)
+            .map_or(Added::Nowhere, |pointer| pointer.add(v));
+        match added {
+            Added::Here => true,
+            Added::Late => {
+                // Only what has a number in the table was added to.
+                settle_late(u32::try_from(number).unwrap_or(NUMBERS_END));
+                true
+            }
+            Added::Nowhere => false,
+        }
+    }
+
+    /// The series of `keys[index]` alone.
+    pub fn one(&self, index: usize) -> Series {
+        self.number(index)
+            .map_or_else(Series::default, |number| Series::of(&[number]))
     }
 
     /// Adds `v` to the value of `keys[index]` and then `w` to that of `keys[next]`, as two calls of [`add`](Self::add) would: for what is

@@ -3,7 +3,7 @@
 //! Invariant: a slot is whole before its number is handed out, and what it is of never changes. Numbers are given under the writers' lock.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::map::slot::CellSlot;
 
@@ -18,68 +18,82 @@ pub(super) const NUMBERS_END: u32 = u32::MAX;
 
 static BLOCKS: [OnceLock<Box<[Slot]>>; BLOCK_COUNT] = [const { OnceLock::new() }; BLOCK_COUNT];
 
+/// Whether any thread may store into the cell of `place`. Once true, always true, but in a fork's child.
+const IS_SHARED: u32 = 1 << 31;
+/// Whether threads have cells of their own.
+const IS_LANED: u32 = 1 << 30;
+/// Whether no further thread gets one.
+const IS_CROWDED: u32 = 1 << 29;
+/// The place of the writer.
+const WRITER: u32 = IS_CROWDED - 1;
+
 /// What leads to one series' value for those who have no lane, and to what it is of.
 #[derive(Debug)]
 pub(super) struct Slot {
     /// The cell that any thread may store into; or, while nobody stores, the one that exists since registration.
     pub(super) place: CellSlot,
-    /// Whether any thread may store into the cell of `place`. Once true, always true, but in a fork's child.
-    is_shared: AtomicBool,
-    /// Whether threads have cells of their own.
-    is_laned: AtomicBool,
-    /// Whether no further thread gets one.
-    is_crowded: AtomicBool,
-    /// Writer and item, by their places in the lists of all, in the halves of one word.
-    of: AtomicU64,
+    /// The place of the item among those of its writer.
+    item: AtomicU32,
+    /// The place of the writer, and what is to be said of the slot with one bit.
+    writer: AtomicU32,
 }
+
+const _: () = assert!(size_of::<Slot>() == 24, "every series has one");
 
 impl Slot {
     fn empty() -> Slot {
         Slot {
             place: CellSlot::empty(),
-            is_shared: AtomicBool::new(false),
-            is_laned: AtomicBool::new(false),
-            is_crowded: AtomicBool::new(false),
-            of: AtomicU64::new(0),
+            item: AtomicU32::new(0),
+            writer: AtomicU32::new(0),
         }
     }
 
     pub(super) fn is_laned(&self) -> bool {
         // Relaxed, as below: stored before the number was handed out.
-        self.is_laned.load(Ordering::Relaxed)
+        self.writer.load(Ordering::Relaxed) & IS_LANED != 0
     }
 
     pub(super) fn is_crowded(&self) -> bool {
         // Relaxed: who misses it asks under the lock.
-        self.is_crowded.load(Ordering::Relaxed)
+        self.writer.load(Ordering::Relaxed) & IS_CROWDED != 0
     }
 
     /// Whether further threads get cells of their own; told at each touch under the lock.
     pub(super) fn set_crowded(&self, is_crowded: bool) {
-        self.is_crowded.store(is_crowded, Ordering::Relaxed);
+        if is_crowded {
+            self.writer.fetch_or(IS_CROWDED, Ordering::Relaxed);
+        } else {
+            self.writer.fetch_and(!IS_CROWDED, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn is_shared(&self) -> bool {
         // Acquire: pairs with the Release in `set_shared`, so that `place` is seen.
-        self.is_shared.load(Ordering::Acquire)
+        self.writer.load(Ordering::Acquire) & IS_SHARED != 0
     }
 
     /// Any thread may store into the cell of `place` from now on.
     pub(super) fn set_shared(&self) {
-        self.is_shared.store(true, Ordering::Release);
+        self.writer.fetch_or(IS_SHARED, Ordering::Release);
     }
 
     /// Which writer, and which of its items.
     pub(super) fn of(&self) -> (usize, usize) {
-        let of = self.of.load(Ordering::Relaxed);
-        ((of >> 32) as usize, (of & u64::from(u32::MAX)) as usize)
+        let writer = self.writer.load(Ordering::Relaxed) & WRITER;
+        let item = self.item.load(Ordering::Relaxed);
+        (writer as usize, item as usize)
     }
 
     /// Forgets the cell, in a fork's child.
     pub(super) fn forget_in_child(&self) {
         self.place.forget_in_child();
-        self.is_shared.store(!self.is_laned(), Ordering::Relaxed);
-        self.set_crowded(false);
+        let over = if self.is_laned() {
+            IS_SHARED | IS_CROWDED
+        } else {
+            IS_CROWDED
+        };
+        self.writer.fetch_and(!over, Ordering::Relaxed);
     }
 }
 
@@ -97,10 +111,12 @@ pub(super) fn begin(number: u32, writer: usize, item: usize, is_laned: bool) {
     let len = (FIRST_BLOCK_LEN as usize) << block;
     let slots = BLOCKS[block].get_or_init(|| (0..len).map(|_| Slot::empty()).collect());
     let slot = &slots[place];
-    let of = (writer as u64) << 32 | item as u64;
-    slot.of.store(of, Ordering::Relaxed);
-    slot.is_laned.store(is_laned, Ordering::Relaxed);
-    slot.is_shared.store(!is_laned, Ordering::Relaxed);
+    let begun = if is_laned { IS_LANED } else { IS_SHARED };
+    // Half a billion writers, or as many items as there are numbers, are never made: they would take hundreds of gigabytes.
+    let writer = u32::try_from(writer).unwrap_or(WRITER) & WRITER;
+    slot.item
+        .store(u32::try_from(item).unwrap_or(u32::MAX), Ordering::Relaxed);
+    slot.writer.store(writer | begun, Ordering::Relaxed);
 }
 
 fn block_and_place(number: u32) -> Option<(usize, usize)> {

@@ -122,6 +122,19 @@ impl WriterState {
             .collect()
     }
 
+    /// Makes the entries of those of these slots, which are of this writer, that have none: at zero, each by itself.
+    pub(super) fn create_each(
+        &mut self,
+        kind: FileKind,
+        numbers: &[u32],
+        messages: &mut Vec<Message>,
+    ) {
+        self.begin_again_in_child(messages);
+        for slot in numbers.iter().filter_map(|&number| slots::at(number)) {
+            self.create_missing(kind, &[slot.of().1], |_| (0.0, 0.0), messages);
+        }
+    }
+
     fn find_or_add(
         &mut self,
         writer: usize,

@@ -21,6 +21,10 @@ use crate::name::FileKind;
 /// which the mover may hold for a millisecond.
 const RELOADS: u32 = 110;
 
+/// Keys that get numbers, and entries that are written, before the lock is free for a moment: some hundred microseconds.
+const KEYS_AT_A_TIME: usize = 256;
+const ENTRIES_AT_A_TIME: usize = 64;
+
 /// What a caller wanted of an entry that had no cell.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Operation {
@@ -203,6 +207,31 @@ pub(super) fn series(writer: usize, kind: FileKind, keys: Vec<Key>, create: Crea
         recovery::ensure_thread(writers);
         Series::of(&numbers)
     })
+}
+
+pub(super) fn series_of_each(writer: usize, kind: FileKind, keys: Vec<Key>) -> Series {
+    let mut numbers = Vec::with_capacity(keys.len());
+    let mut keys = keys.into_iter().peekable();
+    while keys.peek().is_some() {
+        let some = keys.by_ref().take(KEYS_AT_A_TIME).collect();
+        with_writers(|writers| {
+            let (next_slot, messages) = (&mut writers.slot_count, &mut writers.messages);
+            if let Some(state) = writers.list.get_mut(writer) {
+                let create = Create::OnFirstTouch;
+                numbers.extend(state.series(writer, next_slot, kind, some, create, messages));
+            }
+        });
+    }
+    // Only now, so that the numbers of all follow each other.
+    for some in numbers.chunks(ENTRIES_AT_A_TIME) {
+        with_writers(|writers| {
+            if let Some(state) = writers.list.get_mut(writer) {
+                state.create_each(kind, some, &mut writers.messages);
+            }
+            recovery::ensure_thread(writers);
+        });
+    }
+    Series::of(&numbers)
 }
 
 pub(super) fn snapshot(writer: usize) -> Vec<Snapshot> {
