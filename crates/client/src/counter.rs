@@ -34,7 +34,7 @@ impl Counter {
     /// Add 1.
     #[inline]
     pub fn inc(&self) {
-        self.add_addable(1.0);
+        self.series.add(0, 1.0);
     }
 
     /// Add `amount`, in the unit of the metric's name. An amount that is negative, NaN, infinite or above [`AMOUNT_MAX`] changes
@@ -43,19 +43,11 @@ impl Counter {
     #[inline]
     pub fn add(&self, amount: f64) {
         if is_addable(amount) {
-            self.add_addable(amount);
+            self.series.add(0, amount);
         } else if amount < 0.0 && amount.is_finite() {
             self.complaints.refuse(Defect::Negative);
         } else {
             self.complaints.refuse(Defect::NotFinite);
-        }
-    }
-
-    #[inline]
-    fn add_addable(&self, amount: f64) {
-        // A counter has one key, which needs no look.
-        if !self.series.add_at_once(0, amount) {
-            self.series.add(0, amount);
         }
     }
 

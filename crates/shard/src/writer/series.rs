@@ -77,14 +77,13 @@ impl Series {
     #[must_use]
     pub fn add_at_once(&self, index: usize, v: f64) -> bool {
         let number = (self.base as usize).wrapping_add(index);
-        let added = table_of_this_thread()
-            .get(number)
-            .map_or(Added::Nowhere, |pointer| pointer.add(v));
-        match added {
+        let Some(pointer) = table_of_this_thread().get(number) else {
+            return false;
+        };
+        match pointer.add(v) {
             Added::Here => true,
             Added::Late => {
-                // Only what has a number in the table was added to.
-                settle_late(u32::try_from(number).unwrap_or(NUMBERS_END));
+                self.settle(index);
                 true
             }
             Added::Nowhere => false,
