@@ -188,7 +188,16 @@ fn label_sets<'a>(registry: &Registry, random: &'a [u64]) -> Vec<Case<'a>> {
     };
     let enums = registry.counter_family::<Enums>("enums_total", "By enums.");
     let texts = registry.counter_family::<Texts>("texts_total", "By text.");
-    let same = texts.clone();
+    let (same, elsewhere) = (texts.clone(), texts.clone());
+    // So many that no thread remembers where all of them lie.
+    let copies: Vec<(Vec<String>, Vec<String>)> = (0..256)
+        .map(|_| {
+            (
+                METHODS.map(String::from).into(),
+                PATHS.map(String::from).into(),
+            )
+        })
+        .collect();
     let cells: Vec<AtomicU64> = (0..24).map(|_| AtomicU64::new(0)).collect();
     let (methods, paths) = (black_box(METHODS), black_box(PATHS));
     let all = registry.counter_family::<Enums>("held_enums_total", "By enums, handles held.");
@@ -247,6 +256,18 @@ fn label_sets<'a>(registry: &Registry, random: &'a [u64]) -> Vec<Case<'a>> {
                     path: PathText::new(paths[path]),
                 };
                 texts.with(&labels).inc();
+            }),
+        ),
+        (
+            "4 two text labels, in one of 256 copies",
+            repeat(move |n| {
+                let (method, path) = both(n);
+                let (methods, paths) = &copies[n % 256];
+                let labels = Texts {
+                    method: MethodText::new(&methods[method]),
+                    path: PathText::new(&paths[path]),
+                };
+                elsewhere.with(&labels).inc();
             }),
         ),
     ]

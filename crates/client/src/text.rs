@@ -105,7 +105,7 @@ impl TextDomain {
     }
 
     /// The label value for `raw`. Text of at most 32 bytes that this thread has asked for not long ago is found without a lock, an
-    /// allocation or a look at each of its characters; other text allocates. A value that is new takes a lock, and is kept
+    /// allocation or a look at each of its characters, soonest where it lies where it lay then; other text allocates. A value that is new takes a lock, and is kept
     /// for the life of the process.
     #[inline]
     pub fn text(&self, raw: &str) -> Text {

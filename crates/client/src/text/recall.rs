@@ -107,7 +107,8 @@ impl<'a> Raw<'a> {
     /// Text of other lengths may lie there too, and is told apart when it is compared.
     #[inline]
     fn address(&self) -> usize {
-        scattered(self.bytes.as_ptr().addr() as u64, ADDRESSES)
+        let address = self.bytes.as_ptr().addr() as u64;
+        highest_bits(address.wrapping_mul(ODDS[0]), ADDRESSES)
     }
 
     /// The place by what the text says: its length, and words that overlap where it is short of them, so that one branch is left, on a class of
@@ -136,10 +137,13 @@ impl<'a> Raw<'a> {
             }
             0 => [0; 4],
         };
-        let sum = words.into_iter().fold(self.tag, |sum, word| {
-            (sum ^ word).wrapping_mul(ODD).rotate_left(29)
+        let [first, rest @ ..] = words;
+        let words = [first ^ self.tag].into_iter().chain(rest);
+        // A sum of products, none of which waits for another one.
+        let sum = words.zip(ODDS).fold(0_u64, |sum, (word, odd)| {
+            sum.wrapping_add(word.wrapping_mul(odd))
         });
-        scattered(sum, PLACES) as u8
+        highest_bits(sum, PLACES) as u8
     }
 }
 
@@ -154,13 +158,18 @@ fn half(bytes: Option<&[u8; 4]>) -> u64 {
     bytes.map_or(0, |bytes| u64::from(u32::from_le_bytes(*bytes)))
 }
 
-/// Two to the power of 64 over the golden ratio.
-const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+/// The first one is two to the power of 64 over the golden ratio: multiples of it lie far apart.
+const ODDS: [u64; 4] = [
+    0x9e37_79b9_7f4a_7c15,
+    0xa076_1d64_78bd_642f,
+    0xe703_7ed1_a0b4_28db,
+    0x8ebc_6af0_9c88_c6e3,
+];
 
-/// One of `count` numbers, a power of two; those of neighbours lie far apart.
+/// One of `count` numbers, a power of two.
 #[inline]
-fn scattered(number: u64, count: usize) -> usize {
-    (number.wrapping_mul(ODD) >> (u64::BITS - count.ilog2())) as usize
+fn highest_bits(number: u64, count: usize) -> usize {
+    (number >> (u64::BITS - count.ilog2())) as usize
 }
 
 impl Recalled {
