@@ -4,12 +4,13 @@
 //! It must not touch cells or files.
 
 mod recall;
+mod values;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use recall::Raw;
+use values::Values;
 
 /// What is recorded for values that arrive after a domain is full.
 pub const OTHER: &str = "other";
@@ -33,17 +34,10 @@ pub struct TextDomain {
     values_max: u16,
     /// Which domain of the process this is; 0 until it was asked for a value.
     number: AtomicU64,
-    /// Open addressing from a value's hash on; a place is filled once, and the first free one ends a search. At most half of
-    /// them are ever filled.
-    places: OnceLock<Box<[OnceLock<Known>]>>,
-    /// How many values there are. Held while a place is filled.
+    /// The values. For ever, since a value has a pointer into them.
+    values: OnceLock<&'static Values>,
+    /// How many there are. Held while one is added.
     count: Mutex<u16>,
-}
-
-#[derive(Debug)]
-struct Known {
-    value: &'static &'static str,
-    index: u16,
 }
 
 /// One sanitised value of a domain.
@@ -99,7 +93,7 @@ impl TextDomain {
             len_max_bytes,
             values_max: values_max as u16,
             number: AtomicU64::new(0),
-            places: OnceLock::new(),
+            values: OnceLock::new(),
             count: Mutex::new(0),
         }
     }
@@ -159,60 +153,33 @@ impl TextDomain {
             // Not an overflow: the caller said so. It shares the series of the overflow, since one key must not exist twice.
             return self.other(false);
         }
-        let places = self.places.get_or_init(|| {
-            let count = (2 * usize::from(self.values_max)).next_power_of_two();
-            (0..count).map(|_| OnceLock::new()).collect()
-        });
-        match find(places, &spelled) {
-            Ok(known) => known.text(),
-            Err(_) => self.insert(places, spelled),
+        let values = self
+            .values
+            .get_or_init(|| Box::leak(Box::new(Values::new(self.values_max))));
+        match values.find(&spelled) {
+            Some((value, index)) => Text::new(value, index, false),
+            None => self.insert(values, spelled),
         }
     }
 
     #[cold]
-    fn insert(&self, places: &[OnceLock<Known>], spelled: String) -> Text {
+    fn insert(&self, values: &'static Values, spelled: String) -> Text {
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = match find(places, &spelled) {
+        if let Some((value, index)) = values.find(&spelled) {
             // Another thread was faster.
-            Ok(known) => return known.text(),
-            Err(place) => place,
-        };
+            return Text::new(value, index, false);
+        }
         let index = *count;
         if index >= self.values_max {
             return self.other(true);
         }
         *count += 1;
-        // Leaked on purpose: at most `values_max` times, and it makes a label value `Copy` and free to read.
-        let value: &'static str = Box::leak(spelled.into_boxed_str());
-        let value = Box::leak(Box::new(value));
-        place.get_or_init(|| Known { value, index }).text()
+        Text::new(values.insert(index, spelled), index, false)
     }
 
     const fn other(&self, overflow: bool) -> Text {
         Text::new(&OTHER, self.values_max, overflow)
     }
-}
-
-impl Known {
-    fn text(&self) -> Text {
-        Text::new(self.value, self.index, false)
-    }
-}
-
-/// The value if it is known, else the place where it would be. Takes no lock.
-fn find<'a>(places: &'a [OnceLock<Known>], value: &str) -> Result<&'a Known, &'a OnceLock<Known>> {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    let start = hasher.finish() as usize & (places.len() - 1);
-    let (before, from) = places.split_at(start);
-    for place in from.iter().chain(before) {
-        match place.get() {
-            None => return Err(place),
-            Some(known) if *known.value == value => return Ok(known),
-            Some(_) => {}
-        }
-    }
-    unreachable!("at least half of the places are free")
 }
 
 fn spell(spelling: Spelling, len_max_bytes: usize, raw: &str) -> String {
