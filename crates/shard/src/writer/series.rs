@@ -77,13 +77,14 @@ impl Series {
     #[must_use]
     pub fn add_at_once(&self, index: usize, v: f64) -> bool {
         let number = (self.base as usize).wrapping_add(index);
-        let Some(pointer) = table_of_this_thread().get(number) else {
-            return false;
-        };
-        match pointer.add(v) {
+        let added = table_of_this_thread()
+            .get(number)
+            .map_or(Added::Nowhere, |pointer| pointer.add(v));
+        match added {
             Added::Here => true,
             Added::Late => {
-                self.settle(index);
+                // Only what has a number in the table was added to.
+                settle_late(u32::try_from(number).unwrap_or(NUMBERS_END));
                 true
             }
             Added::Nowhere => false,
