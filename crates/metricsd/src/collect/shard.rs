@@ -613,11 +613,10 @@ impl Shard {
         let new_count = self.layout.len().saturating_sub(self.values.len());
         self.values.reserve_exact(new_count);
         self.values.resize(self.layout.len(), 0.0);
-        let moved = differ(&self.values, &buffers.values);
+        let moved = replace(&mut self.values, &buffers.values);
         self.moved |= moved;
-        self.is_noted &= !moved && !differ(&self.timestamps, &buffers.timestamps);
-        replace(&mut self.values, &buffers.values);
-        replace(&mut self.timestamps, &buffers.timestamps);
+        let set = replace(&mut self.timestamps, &buffers.timestamps);
+        self.is_noted &= !moved && !set;
         self.values_read_at = Some(read_at);
     }
 
@@ -644,18 +643,22 @@ fn parse<'a>(
     })
 }
 
-/// Whether any of the numbers is another one, bit for bit.
-fn differ(old: &[f64], new: &[f64]) -> bool {
-    let pairs = old.iter().zip(new);
-    let bits = pairs.fold(0, |bits, (old, new)| bits | (old.to_bits() ^ new.to_bits()));
-    bits != 0 || old.len() != new.len()
-}
-
-/// Puts the new numbers in the place of the old ones, with no more memory than they need: there are millions.
-fn replace(old: &mut Vec<f64>, new: &[f64]) {
-    old.clear();
-    old.reserve_exact(new.len());
-    old.extend_from_slice(new);
+/// Puts the new numbers in the place of the old ones, with no more memory than they need: there are millions. Says whether any is another
+/// one, bit for bit.
+fn replace(old: &mut Vec<f64>, new: &[f64]) -> bool {
+    if old.len() != new.len() {
+        old.clear();
+        old.reserve_exact(new.len());
+        old.extend_from_slice(new);
+        return true;
+    }
+    let pairs = old.iter_mut().zip(new);
+    let bits = pairs.fold(0, |bits, (old, new)| {
+        let differing = old.to_bits() ^ new.to_bits();
+        *old = *new;
+        bits | differing
+    });
+    bits != 0
 }
 
 /// What decides where a walk over entries stops, apart from the entries before: as long as it is the same, so is the damage.
