@@ -30,7 +30,7 @@ impl Handle for Gauge {
         let Shape::Gauge(mode) = shape else {
             unreachable!("a table of gauges has the shape of a gauge")
         };
-        Gauge::new(series, complaints.clone(), *mode)
+        Gauge::new(&series, complaints.clone(), *mode)
     }
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use metricsd_shard::{GaugeMode, Series};
+use metricsd_shard::{GaugeMode, Series, SharedEntry};
 
 use crate::counter::AMOUNT_MAX;
 use crate::defects::{Complaints, Defect};
@@ -20,15 +20,16 @@ use crate::defects::{Complaints, Defect};
 /// since it compares as it should, but not added: it could not be taken back.
 #[derive(Clone, Debug)]
 pub struct Gauge {
-    series: Series,
+    /// None: there is no such series, and calls are ignored.
+    entry: Option<SharedEntry>,
     complaints: Arc<Complaints>,
     most_recent: bool,
 }
 
 impl Gauge {
-    pub(crate) fn new(series: Series, complaints: Arc<Complaints>, mode: GaugeMode) -> Gauge {
+    pub(crate) fn new(series: &Series, complaints: Arc<Complaints>, mode: GaugeMode) -> Gauge {
         Gauge {
-            series,
+            entry: series.shared_entry(0),
             complaints,
             most_recent: matches!(mode, GaugeMode::MostRecent | GaugeMode::LiveMostRecent),
         }
@@ -39,10 +40,12 @@ impl Gauge {
     pub fn set(&self, value: f64) {
         if value.is_nan() {
             self.complaints.refuse(Defect::NotFinite);
-        } else if self.most_recent {
-            self.series.set_with_timestamp(0, value, unix_seconds_now());
-        } else {
-            self.series.set(0, value);
+        } else if let Some(entry) = &self.entry {
+            if self.most_recent {
+                entry.set_with_timestamp(value, unix_seconds_now());
+            } else {
+                entry.set(value);
+            }
         }
     }
 
@@ -70,7 +73,9 @@ impl Gauge {
         if self.most_recent {
             self.complaints.refuse(Defect::GaugeMode);
         } else if amount.abs() <= AMOUNT_MAX {
-            self.series.add(0, amount);
+            if let Some(entry) = &self.entry {
+                entry.add(amount);
+            }
         } else {
             self.complaints.refuse(Defect::NotFinite);
         }
@@ -84,7 +89,7 @@ impl Gauge {
 
     /// The value in this process; 0 before the first successful call.
     pub fn get(&self) -> f64 {
-        self.series.get(0)
+        self.entry.map_or(0.0, |entry| entry.get())
     }
 }
 

@@ -55,7 +55,7 @@ pub use map::{
     lane::Lane,
     moves::Moves,
     pointer::{Added, CellPointer},
-    slot::CellSlot,
+    slot::{CellSlot, Stored},
 };
 pub use name::{
     FileKind, GaugeMode, Instance, NameError, ShardName, WriterId, WriterIdError,
@@ -67,4 +67,4 @@ pub use process::{
 };
 pub use reader::{Damage, Entry, Parsed, REASONS, parse_from, parse_knowing, read_value};
 #[cfg(not(loom))]
-pub use writer::{Create, ProcessInfo, Series, Snapshot, Writer, WriterStatus};
+pub use writer::{Create, ProcessInfo, Series, SharedEntry, Snapshot, Writer, WriterStatus};

@@ -3,6 +3,10 @@
 //!
 //! One pair of fences is not the same in both: who adds to a lane's cell or reads one pays for no fence, because whoever moves cells has the
 //! kernel run one in every thread (`fence_all_threads`). In the model both sides run a fence of their own.
+//!
+//! Nor is a plain store beside read-modify-write operations of others. The model has no order between the two, so that an exchange could miss a store
+//! that it stands behind; on a machine one word has one order of all its modifications. In the model such a store is an exchange, whose result
+//! nobody looks at. What else a plain store may do, be seen late, shows there in loads that see an old value.
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
@@ -40,4 +44,16 @@ pub(crate) fn light_fence() {
 #[cfg(loom)]
 pub(crate) fn light_fence() {
     fence(Ordering::SeqCst);
+}
+
+/// Stores into a word that others change by read-modify-write operations.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) fn store_among_exchanges(word: &AtomicU64, bits: u64) {
+    word.store(bits, Ordering::Relaxed);
+}
+
+#[cfg(loom)]
+pub(crate) fn store_among_exchanges(word: &AtomicU64, bits: u64) {
+    word.swap(bits, Ordering::Relaxed);
 }

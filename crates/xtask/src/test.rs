@@ -129,6 +129,8 @@ fn stages(length: Length) -> Vec<(&'static str, Command)> {
         "metricsd-shard",
         "--test",
         "loom",
+        "--test",
+        "loom_gauges",
     ]);
     model
         .env("RUSTFLAGS", "--cfg loom")

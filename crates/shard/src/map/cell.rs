@@ -1,15 +1,18 @@
 //! One value and its timestamp: 16 bytes in a shard, or in memory while there is no shard.
 //!
 //! Invariant: no addition and no set is lost or counted twice, whatever runs beside it, the move of a value from memory into a
-//! shard included. A cell in memory that has been moved is *sealed*: it refuses every later call, whose caller then finds the new
+//! shard included. A cell in memory that has been moved is *sealed*: it refuses every later addition, whose caller then finds the new
 //! cell. Only memory cells are sealed (those of a deleted shard once its mapping is private); no file ever holds the seal. No unsafe
 //! code, no I/O, no clock.
+//!
+//! A gauge is set by a plain store, which overwrites a seal. What stands in a sealed cell's place then came late: whoever moved the value
+//! missed it, and [`CellSlot`](super::slot::CellSlot) says who brings it to the new cell.
 //!
 //! A cell of a *lane* is stored into by one thread at a time, its owner's, with plain loads and stores ([`Cell::add_alone`]), and is never
 //! sealed. While it is in memory it only goes on: what was carried over out of it into a shard stands in its second word, and what it
 //! has beyond that is not in any shard yet ([`Cell::uncarried`]). In a shard that word is the timestamp 0.
 
-use crate::loom::{AtomicU64, Ordering};
+use crate::loom::{AtomicU64, Ordering, store_among_exchanges};
 
 /// What a sealed cell holds: a NaN with a payload that nothing else makes, because arguments that are NaN are replaced by the
 /// canonical one before they are stored or added, and sums keep its payload.
@@ -85,22 +88,16 @@ impl Cell {
     #[inline]
     #[must_use]
     pub fn set(&self, v: f64) -> bool {
-        // A plain store could overwrite the seal, and the value would be lost with the cell.
         let bits = Self::canonical(v).to_bits();
         self.replace(|_| bits)
     }
 
-    /// Stores `v` and the time at which it was true; false if the cell is sealed and nothing was stored. The caller holds the
-    /// slot's lock, so that no other pair comes between the two stores.
-    #[must_use]
-    pub fn set_with_timestamp(&self, v: f64, unix_seconds: f64) -> bool {
-        if !self.set(v) {
-            return false;
-        }
-        // Release: pairs with the Acquire in `load`, so that who sees the new time sees the new value.
-        self.timestamp
-            .store(unix_seconds.to_bits(), Ordering::Release);
-        true
+    /// Stores `v`, over a seal too: the caller has to look whether the cell is still the current one, or holds a lock under which it is.
+    #[inline]
+    pub fn set_plainly(&self, v: f64) {
+        // Relaxed: as in `replace`. An addition that runs beside it is in the word's order of modifications before this, and overwritten
+        // by it, or behind it.
+        store_among_exchanges(&self.value, Self::canonical(v).to_bits());
     }
 
     /// The value; none if the cell is sealed.
@@ -112,21 +109,33 @@ impl Cell {
 
     /// Value and timestamp; none if the cell is sealed. The value is at least as new as the timestamp.
     pub fn load(&self) -> Option<(f64, f64)> {
-        // Acquire: pairs with the Release in `set_with_timestamp` and `store`.
+        // Acquire: pairs with the Release in `store`.
         let timestamp = f64::from_bits(self.timestamp.load(Ordering::Acquire));
         self.value().map(|value| (value, timestamp))
     }
 
-    /// Overwrites both words. For a cell that nobody else has yet, and for a shard's cell in which a stranger left the seal.
+    /// Overwrites both words, the value first. For a pair of value and time, under the slot's lock for pairs; for a cell that nobody else has
+    /// yet; and for a shard's cell in which a stranger left the seal.
     pub fn store(&self, value: f64, timestamp: f64) {
-        self.value
-            .store(Self::canonical(value).to_bits(), Ordering::Relaxed);
-        // Release: pairs with the Acquire in `load`.
+        self.set_plainly(value);
+        // Release: pairs with the Acquire in `load`, so that who sees the new time sees the new value.
+        self.timestamp.store(timestamp.to_bits(), Ordering::Release);
+    }
+
+    /// Puts a value into a sealed cell. If there is one in the seal's place it was stored late, so it is newer, and stays.
+    pub(super) fn unseal(&self, value: f64, timestamp: f64) {
+        let _late = self.value.compare_exchange(
+            SEAL_BITS,
+            Self::canonical(value).to_bits(),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        // Release: as in `store`.
         self.timestamp.store(timestamp.to_bits(), Ordering::Release);
     }
 
     /// Takes the value and the timestamp out for good. None if they were taken before.
-    pub(super) fn seal(&self) -> Option<(f64, f64)> {
+    pub fn seal(&self) -> Option<(f64, f64)> {
         // Relaxed: the exchange takes exactly one value out of the word's order of modifications, so an addition is either in it
         // or finds the seal; everything else about the move is ordered by the process-wide lock and by the slot's pointer.
         let bits = self.value.swap(SEAL_BITS, Ordering::Relaxed);

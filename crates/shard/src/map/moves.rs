@@ -44,6 +44,11 @@ impl Moves {
         result
     }
 
+    /// Whether somebody moves cells at this moment.
+    pub fn run(&self) -> bool {
+        !self.count.load(Ordering::Acquire).is_multiple_of(2)
+    }
+
     /// Reads cells; none if one of them may have been moved meanwhile.
     pub fn between<R>(&self, read: impl FnOnce() -> R) -> Option<R> {
         let before = self.count.load(Ordering::Acquire);

@@ -49,8 +49,7 @@ impl CellPointer {
         cell.add_alone(v);
         // Whoever moves a value stores the new pointer, has every thread run a fence, and reads the old cell again. Either our store is
         // before that fence, and he sees it; or what follows is behind it, and sees the new pointer.
-        light_fence();
-        if ptr::eq(self.0.load(Ordering::Relaxed), cell) {
+        if self.still_leads_to(cell) {
             Added::Here
         } else {
             Added::Late
@@ -80,6 +79,14 @@ impl CellPointer {
         } else {
             Added::Late
         }
+    }
+
+    /// Whether it still leads to this cell, into which the caller has just stored. The one who moves the value stores another pointer, has every
+    /// thread run a fence, and reads the cell only then: what a caller stored who gets a true here, he sees.
+    #[inline]
+    pub(super) fn still_leads_to(&self, cell: &'static Cell) -> bool {
+        light_fence();
+        ptr::eq(self.0.load(Ordering::Relaxed), cell)
     }
 
     /// Leads to `cell` from now on. What the last one held stays in it.

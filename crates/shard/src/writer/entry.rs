@@ -3,11 +3,13 @@
 //! Invariant: an entry's value is in exactly one cell that calls can reach. A lane's memory cell is an odometer: it never goes back, and what
 //! was carried over out of it into a shard stands in it. Everything here runs under the writers' lock; it must not know of files.
 
+mod gauge;
+
 use std::num::NonZeroU32;
 
 use super::lanes;
 use super::remains::Fate;
-use super::shards::{GoneValues, Left};
+use super::shards::GoneValues;
 use super::slots::{self, Slot};
 use crate::map::cell::Cell;
 use crate::map::pointer::CellPointer;
@@ -268,13 +270,19 @@ impl Entry {
         (value, timestamp): (f64, f64),
     ) {
         self.is_in_shard = false;
-        let memory = cells.ensure(own, self.holder);
         match self.holder {
             Holder::Lane(lane) => {
+                let memory = cells.ensure(own, self.holder);
                 memory.store(value, 0.0);
                 self.pointer(lane).point_to(memory);
             }
+            Holder::Nobody | Holder::Everybody if self.is_gauge() => {
+                let memory = cells.ensure_sealed(own, self.holder);
+                let place = &self.slot().place;
+                place.resume_in_sealed(memory, (value, timestamp));
+            }
             Holder::Nobody | Holder::Everybody => {
+                let memory = cells.ensure(own, self.holder);
                 self.slot().place.begin_in(memory, value, timestamp);
             }
         }
@@ -292,7 +300,7 @@ impl Entry {
         self.is_in_shard = true;
     }
 
-    /// Moves the value from memory into a shard's cell. Gives the cell that its owner may still be about to add to.
+    /// Moves the value of what is no gauge from memory into a shard's cell. Gives the cell that its owner may still be about to add to.
     pub(super) fn move_to(&self, cell: &'static Cell) -> Option<&'static Cell> {
         match self.holder {
             Holder::Nobody | Holder::Everybody => {
@@ -313,8 +321,8 @@ impl Entry {
         !std::mem::replace(&mut self.is_watched, true)
     }
 
-    /// Goes on in memory after the shard was lost; in a new shard soon. Gives whether it has a value still (if not, it has none to claim until
-    /// somebody sets one), and the cell that its owner may still be about to add to.
+    /// Goes on in memory after the shard was lost; in a new shard soon. For what adds up. Gives whether it has a cell to go on from, and the cell
+    /// that its owner may still be about to add to.
     pub(super) fn go_on_in_memory(
         &mut self,
         own: usize,
@@ -331,50 +339,25 @@ impl Entry {
         }
         let memory = cells.ensure(own, self.holder);
         let place = &self.slot().place;
-        match values {
-            // What a call of this moment still adds to the old cell is in the deleted file with the rest.
-            GoneValues::StayBehind => place.begin_in(memory, 0.0, 0.0),
-            GoneValues::GoOn => place.move_to(memory),
-            GoneValues::GoOnFromFile => {
+        let Some(cell) = place.cell() else {
+            return (false, None);
+        };
+        let fate = match values {
+            GoneValues::AreLeftIn(left) => left.remains.fate_of(cell, key_len_bytes),
+            // What was counted stays in the deleted file.
+            GoneValues::StayBehind | GoneValues::GoOn | GoneValues::GoOnFromFile => Fate::InFile,
+        };
+        match fate {
+            // What a call of this moment still adds to the old cell is in the file with the rest.
+            Fate::InFile | Fate::Doubtful => place.begin_in(memory, 0.0, 0.0),
+            Fate::InMemory => place.move_to(memory),
+            // The cell is the file's, where the seal must not stand: a call of this very moment may be lost.
+            Fate::OutOfReach => {
                 let (value, timestamp) = self.value().unwrap_or_default();
                 place.begin_in(memory, value, timestamp);
-            }
-            GoneValues::AreLeftIn(left) => {
-                return (self.go_on_from_remains(memory, left, key_len_bytes), None);
             }
         }
         (true, None)
-    }
-
-    /// Goes on with what is in no file; a gauge with what is still known of it.
-    fn go_on_from_remains(&self, memory: &'static Cell, left: &Left, key_len_bytes: usize) -> bool {
-        let place = &self.slot().place;
-        let Some(cell) = place.cell() else {
-            return false;
-        };
-        let fate = left.remains.fate_of(cell, key_len_bytes);
-        let is_known = match fate {
-            Fate::InMemory | Fate::OutOfReach => true,
-            Fate::InFile => left.carries_on,
-            Fate::Doubtful => false,
-        };
-        let is_private = left.is_private || fate == Fate::InMemory;
-        match (is_known, is_private) {
-            // What a call of this moment still adds to the old cell is in the file with the rest.
-            (false, _) => place.begin_in(memory, 0.0, 0.0),
-            (true, true) => place.move_to(memory),
-            // The cell is the file's, where the seal must not stand: a call of this very moment may be lost.
-            (true, false) => {
-                let (value, timestamp) = self.value().unwrap_or_default();
-                place.begin_in(memory, value, timestamp);
-            }
-        }
-        // A gauge's zero in the place of a lost value was set by nobody.
-        let is_void = left.carries_on && fate != Fate::InFile && memory.value() == Some(0.0);
-        if is_void {
-            place.forget();
-        }
-        !is_void
     }
 
     /// The same for a lane's entry, whose old cell cannot be closed: its owner may add to it once more. Gives that cell if what it gets

@@ -4,6 +4,7 @@
 //! moves into a shard, exactly, as soon as that works. Touches its own files only, never another process's.
 //!
 //! - [`series`]: the hot path.
+//! - [`gauge`]: the same for an entry that is held without a look-up.
 //! - [`lanes`]: which cells a thread has for itself.
 //! - [`slots`]: what leads from a series to everything else.
 //! - [`touch`]: everything else a call can lead to, under one process-wide lock.
@@ -22,6 +23,7 @@ mod descriptor;
 mod entry;
 mod file;
 mod fork;
+mod gauge;
 mod groups;
 mod keys;
 mod lanes;
@@ -43,6 +45,7 @@ use std::time::SystemTime;
 use crate::key::Key;
 use crate::name::{FileKind, WriterId};
 
+pub use gauge::SharedEntry;
 pub use series::Series;
 
 /// What a process says of itself in its sidecar.

@@ -17,7 +17,7 @@ const READS: u32 = 100;
 ///
 /// Counters, histograms and summaries add up, so each thread (of the first sixteen at a time) has cells of its own for them: an addition
 /// costs a load, an addition and a store, whatever other threads do. A thread's first addition to an entry takes a lock and may
-/// write an entry into the shard. Everything else has one cell for all threads, changed by compare-and-swap.
+/// write an entry into the shard. Everything else has one cell for all threads: set by a plain store, added to by compare-and-swap.
 ///
 /// Calls are infallible and may come from any thread, but not from a signal handler, a global allocator, or a child made by raw
 /// `clone` (see [`Writer`](super::Writer)). An index that is not one of the keys' is ignored.
@@ -167,11 +167,9 @@ impl Series {
     /// may be in it or come on top.
     #[inline]
     pub fn set(&self, index: usize, v: f64) {
-        let Some((number, slot)) = self.slot(index) else {
-            return;
-        };
-        if slot.is_laned() || !slot.place.cell().is_some_and(|cell| cell.set(v)) {
-            store_elsewhere(number, Operation::Set(v));
+        match self.shared_entry(index) {
+            Some(entry) => entry.set(v),
+            None => self.store_sum(index, Operation::Set(v)),
         }
     }
 
@@ -180,29 +178,26 @@ impl Series {
     /// middle of a call it may have one of them new and the other old, until it reads again. Of two calls the later one stands, whatever
     /// their times say. What adds up has no time.
     pub fn set_with_timestamp(&self, index: usize, v: f64, unix_seconds: f64) {
-        let Some((number, slot)) = self.slot(index) else {
-            return;
-        };
-        if slot.is_laned() || !slot.place.set_with_timestamp(v, unix_seconds) {
-            store_elsewhere(number, Operation::SetAt(v, unix_seconds));
+        match self.shared_entry(index) {
+            Some(entry) => entry.set_with_timestamp(v, unix_seconds),
+            None => self.store_sum(index, Operation::SetAt(v, unix_seconds)),
+        }
+    }
+
+    #[cold]
+    fn store_sum(&self, index: usize, operation: Operation) {
+        if let Some(number) = self.number(index) {
+            store_elsewhere(number, operation);
         }
     }
 
     /// The present value, summed up over the threads; 0 while the entry does not exist.
     pub fn get(&self, index: usize) -> f64 {
-        let Some((number, slot)) = self.slot(index) else {
-            return 0.0;
-        };
-        for _ in 0..READS {
-            if let Some(Some(value)) = MOVES.between(|| value_of(number, slot)) {
-                return value;
-            }
-            std::hint::spin_loop();
-        }
-        settled_value(number)
+        self.slot(index)
+            .map_or(0.0, |(number, slot)| read(number, slot))
     }
 
-    fn slot(&self, index: usize) -> Option<(u32, &'static Slot)> {
+    pub(super) fn slot(&self, index: usize) -> Option<(u32, &'static Slot)> {
         let number = self.number(index)?;
         Some((number, slots::at(number)?))
     }
@@ -216,6 +211,17 @@ impl Series {
             None => self.base.checked_add(u32::try_from(index).ok()?),
         }
     }
+}
+
+/// The present value of a slot.
+pub(super) fn read(number: u32, slot: &Slot) -> f64 {
+    for _ in 0..READS {
+        if let Some(Some(value)) = MOVES.between(|| value_of(number, slot)) {
+            return value;
+        }
+        std::hint::spin_loop();
+    }
+    settled_value(number)
 }
 
 /// The value of a slot over all its cells; none if one of them was sealed, which is: in the middle of a move.

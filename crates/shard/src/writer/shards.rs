@@ -121,8 +121,6 @@ pub(super) enum GoneValues {
 #[derive(Debug)]
 pub(super) struct Left {
     pub(super) remains: Remains,
-    /// Whether values that are in the file go on all the same: gauges.
-    pub(super) carries_on: bool,
     /// Whether its cells are private memory by now.
     pub(super) is_private: bool,
 }
@@ -565,7 +563,6 @@ fn values_of(file: &WriterFile, kind: FileKind, is_cut: bool) -> GoneValues {
     match remains {
         Some(remains) => GoneValues::AreLeftIn(Left {
             remains,
-            carries_on,
             is_private,
         }),
         None if !carries_on => GoneValues::StayBehind,

@@ -3,6 +3,8 @@
 //! Invariant: an item's value is the sum over its entries, of which each is held by somebody else: nobody yet, one lane, or everybody.
 //! Everything here runs under the writers' lock.
 
+mod gauges;
+
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,7 +39,8 @@ pub(super) struct WriterState {
     memory: MemoryCells,
     /// Keys as they were shown, as far as somebody asked, which in a program with shards nobody may ever do.
     shown: Vec<Arc<Key>>,
-    /// What may get something late. It stays here: an owner that is not scheduled may be about to add for as long as it likes.
+    /// What may get something late: cells of lanes, and those of gauges in lost shards. It stays here: an owner that is not scheduled may be about to
+    /// add for as long as it likes.
     vacated: Vec<Vacated>,
     /// None: in memory, on purpose.
     shards: Option<Shards>,
@@ -377,7 +380,7 @@ impl WriterState {
         let Some(shards) = &mut self.shards else {
             return;
         };
-        let mut left = Vec::new();
+        let (mut left, mut gauges) = (Vec::new(), Vec::new());
         for (index, entry) in self.entries.iter_mut().enumerate() {
             let item = entry.item();
             let kind = self.keys.kind(item);
@@ -385,6 +388,10 @@ impl WriterState {
             let Some(gone) = gone.iter().find(lost) else {
                 continue;
             };
+            if entry.is_gauge() {
+                gauges.push((index, gone));
+                continue;
+            }
             let key_len_bytes = self.keys.text(item).len();
             let (has_value, cell) =
                 entry.go_on_in_memory(index, &mut self.memory, &gone.values, key_len_bytes);
@@ -397,6 +404,7 @@ impl WriterState {
                 is_of_file: true,
             }));
         }
+        self.gauges_go_on(&gauges);
         self.carry_late(left, messages);
     }
 
@@ -465,8 +473,11 @@ impl WriterState {
     }
 
     fn move_into_shards(&mut self, ready: &[(usize, &'static Cell)], messages: &mut Vec<Message>) {
+        let is_gauge = |&&(index, _): &&(usize, _)| self.entries[index].is_gauge();
+        let (gauges, sums): (Vec<_>, Vec<_>) = ready.iter().partition(is_gauge);
+        self.move_gauges(&gauges);
         let mut left = Vec::new();
-        for &(index, cell) in ready {
+        for (index, cell) in sums {
             let from = self.entries[index].move_to(cell);
             left.extend(from.map(|cell| Vacated {
                 entry: index,
@@ -521,6 +532,10 @@ impl WriterState {
     /// Carries what came late over into what this holder, who may add there, has of the same item.
     fn carry_late_from(&mut self, late: Vacated, to: Holder, messages: &mut Vec<Message>) {
         let entry = &self.entries[late.entry];
+        if entry.is_gauge() {
+            // Who stored there late is still in his call, and sees to it himself.
+            return;
+        }
         let is_current = |cell: &'static Cell| std::ptr::eq(cell, late.cell);
         if entry.cell().is_some_and(is_current) {
             return;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
+use super::lanes::MOVES;
 use super::recovery::NoThread;
 use super::series::{Series, value_of};
 use super::slots::{self, Slot};
@@ -15,10 +16,12 @@ use super::trouble::Message;
 use super::{Create, ProcessInfo, Snapshot, WriterStatus, fork, lanes, log, recovery};
 use crate::key::Key;
 use crate::loom::wait_a_moment;
+use crate::map::cell::Cell;
+use crate::map::slot::Stored;
 use crate::name::FileKind;
 
-/// Attempts to find the new cell of a value that is being moved, which is a matter of a few instructions, before the lock is taken,
-/// which the mover may hold for a millisecond.
+/// Attempts to find the new cell of a value that is being moved, which is a matter of a few instructions or, for gauges, of some hundred of
+/// them and a fence, before the lock is taken, which the mover may hold for a millisecond.
 const RELOADS: u32 = 110;
 
 /// Keys that get numbers, and entries that are written, before the lock is free for a moment: some hundred microseconds.
@@ -91,7 +94,7 @@ pub(super) fn add_elsewhere(number: u32, v: f64) {
     };
     let operation = Operation::Add(v);
     let is_for_everybody = !slot.is_laned() || slot.is_crowded() || !lanes::may_have_one();
-    if slot.is_shared() && is_for_everybody && store_shared(slot, operation) {
+    if slot.is_shared() && is_for_everybody && store_shared(number, slot, operation) {
         return;
     }
     // Whoever holds the lock may wait for a disk. Where there is a cell for everybody, the thread's own can come another time.
@@ -100,7 +103,7 @@ pub(super) fn add_elsewhere(number: u32, v: f64) {
             .try_lock()
             .is_err_and(|error| matches!(error, TryLockError::WouldBlock))
     };
-    if slot.is_shared() && !is_for_everybody && is_busy() && store_shared(slot, operation) {
+    if slot.is_shared() && !is_for_everybody && is_busy() && store_shared(number, slot, operation) {
         return;
     }
     touch(number, slot, operation);
@@ -113,26 +116,50 @@ pub(super) fn store_elsewhere(number: u32, operation: Operation) {
     let Some(slot) = slots::at(number) else {
         return;
     };
-    if slot.is_laned() || !store_shared(slot, operation) {
+    if slot.is_laned() || !store_shared(number, slot, operation) {
         touch(number, slot, operation);
     }
 }
 
+/// A call on a gauge that is not done: it found no cell, or stored into one that was not the current one any more.
+#[cold]
+#[inline(never)]
+pub(super) fn finish(number: u32, operation: Operation, stored: Stored) {
+    match stored {
+        Stored::Here => {}
+        Stored::Late(vacated) => settle_gauge(number, vacated, operation),
+        Stored::Nowhere => store_elsewhere(number, operation),
+    }
+}
+
 /// Does it to the cell that any thread may store into; false if there is none or it stays sealed.
-fn store_shared(slot: &Slot, operation: Operation) -> bool {
+fn store_shared(number: u32, slot: &Slot, operation: Operation) -> bool {
     for attempt in 0..RELOADS {
-        let Some(cell) = slot.place.cell() else {
-            return false;
+        let stored = match operation {
+            // What adds up is never set beside this, so a cell that takes it is looked after.
+            Operation::Add(v) if slot.is_laned() => match slot.place.cell() {
+                Some(cell) if cell.add(v) => Stored::Here,
+                _ => Stored::Nowhere,
+            },
+            Operation::Add(v) => slot.place.add(v),
+            Operation::Set(v) => slot.place.set(v),
+            Operation::SetAt(v, unix_seconds) => {
+                match slot.place.set_with_timestamp(v, unix_seconds) {
+                    true => Stored::Here,
+                    false => Stored::Nowhere,
+                }
+            }
         };
-        let done = match operation {
-            Operation::Add(v) => cell.add(v),
-            Operation::Set(v) => cell.set(v),
-            Operation::SetAt(v, unix_seconds) => slot.place.set_with_timestamp(v, unix_seconds),
-        };
-        if done {
-            return true;
+        match stored {
+            Stored::Here => return true,
+            Stored::Late(vacated) => {
+                settle_gauge(number, vacated, operation);
+                return true;
+            }
+            // It is not being moved either.
+            Stored::Nowhere if slot.place.cell().is_none() && !MOVES.run() => return false,
+            Stored::Nowhere => wait_a_moment(attempt),
         }
-        wait_a_moment(attempt);
     }
     false
 }
@@ -164,6 +191,21 @@ pub(super) fn settle_late(number: u32) {
     with_writers(|writers| {
         if let Some(writer) = writers.list.get_mut(writer) {
             writer.carry_late_of(item, &mut writers.messages);
+        }
+    });
+}
+
+/// After a call on a gauge whose cell was moved at this very moment.
+#[cold]
+#[inline(never)]
+fn settle_gauge(number: u32, vacated: &'static Cell, operation: Operation) {
+    let Some(slot) = slots::at(number) else {
+        return;
+    };
+    let (writer, item) = slot.of();
+    with_writers(|writers| {
+        if let Some(writer) = writers.list.get_mut(writer) {
+            writer.settle_gauge(item, vacated, operation, &mut writers.messages);
         }
     });
 }
