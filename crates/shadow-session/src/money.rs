@@ -33,8 +33,18 @@ pub fn approximate(decimal: Decimal) -> f64 {
     // One division instead of the library's two 128-bit ones: this runs several times a step.
     let mantissa = decimal.mantissa();
     // Nearly every amount fits: converting 64 bits is one instruction, 128 bits are a call.
-    let mantissa = i64::try_from(mantissa).map_or(mantissa as f64, |mantissa| mantissa as f64);
+    let mantissa = match i64::try_from(mantissa) {
+        Ok(mantissa) => mantissa as f64,
+        Err(_) => wide(mantissa),
+    };
     mantissa / POWERS[decimal.scale() as usize]
+}
+
+/// A function of its own, or the compiler makes both conversions and then picks one.
+#[cold]
+#[inline(never)]
+fn wide(mantissa: i128) -> f64 {
+    mantissa as f64
 }
 
 #[cfg(test)]
