@@ -9,7 +9,7 @@ use std::time::Duration;
 use metricsd_shard::{FileKind, GaugeMode};
 
 use crate::archive::{Ended, Exact, IdentityKey, KeyId as SeriesId, Phase, SeriesKind, State};
-use crate::merge::{Catalog, Elders, KeyId, Reading, Source, Standing};
+use crate::merge::{Catalog, Elders, Firsts, KeyId, Reading, Source, Standing};
 use crate::policy::Policy;
 use crate::retention::DeadGauges;
 
@@ -21,6 +21,9 @@ const NEW_KEYS_MANY: usize = 50_000;
 pub(super) struct Archived {
     /// The catalog's number of each of the archive's series.
     catalog_keys: Vec<KeyId>,
+    firsts: Firsts,
+    /// So many of the keys are in there.
+    learned: usize,
     sources: Vec<ArchivedSource>,
 }
 
@@ -83,6 +86,8 @@ impl Archived {
 
     /// Every number of the catalog that is in use here, for its compaction.
     pub(super) fn keys_mut(&mut self) -> impl Iterator<Item = &mut KeyId> {
+        self.firsts.forget();
+        self.learned = 0;
         self.catalog_keys.iter_mut()
     }
 
@@ -97,6 +102,17 @@ impl Archived {
 
     /// Gives new series their numbers in the catalog.
     pub(super) fn intern(&mut self, state: &State, catalog: &mut Catalog, policy: &Policy) {
+        self.number(state, catalog, policy);
+        let new = (0..).zip(&self.catalog_keys).skip(self.learned);
+        let new = new.filter_map(|(index, &key)| {
+            let kind = state.keys().kind(SeriesId(index))?;
+            Some((FileKind::from(kind), key))
+        });
+        self.firsts.learn(catalog, new);
+        self.learned = self.catalog_keys.len();
+    }
+
+    fn number(&mut self, state: &State, catalog: &mut Catalog, policy: &Policy) {
         let known = self.catalog_keys.len();
         let keys = state.keys();
         let new = narrow(known)..narrow(keys.len());
@@ -119,13 +135,14 @@ impl Archived {
             .extend(catalog.intern_all(new, read, policy));
     }
 
-    /// Who was known first, which decides where several want one name or there are too many series. Shards that exist are among them, as soon as they were noted.
-    pub(super) fn elders(&self, state: &State, catalog: &Catalog) -> Elders {
-        let known = (0..).zip(&self.catalog_keys).filter_map(|(index, &key)| {
-            let kind = state.keys().kind(SeriesId(index))?;
-            Some((FileKind::from(kind), key))
-        });
-        Elders::of(catalog, known.collect(), self.sources.len())
+    /// Who was known first, which decides where several want one name or there are too many series. Shards that exist are among them, as
+    /// soon as they were noted.
+    pub(super) fn elders(&self) -> Elders<'_> {
+        Elders {
+            known: &self.catalog_keys,
+            firsts: Some(&self.firsts),
+            archived_sources: self.sources.len(),
+        }
     }
 
     /// Makes the sources anew. `indexed` are the shards that are served from their files.

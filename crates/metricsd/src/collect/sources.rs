@@ -203,11 +203,9 @@ impl Collector {
         live_first: LiveFirst,
     ) -> Vec<Superseded> {
         self.compact_catalog();
-        let mut elders = Elders::default();
         if let Some(state) = state {
             self.archived.intern(state, &mut self.catalog, &self.policy);
             self.follow_archive(state, terms);
-            elders = self.archived.elders(state, &self.catalog);
         }
         let mut origins = Vec::new();
         let mut sources = Vec::new();
@@ -227,6 +225,7 @@ impl Collector {
         self.is_plan_stale = true;
         self.plan = Plan::default();
         let limits = &self.policy.limits;
+        let elders = state.map_or(Elders::default(), |_| self.archived.elders());
         let (plan, findings) = Plan::after(&elders, &self.catalog, limits, &sources, live_first);
         self.plan = plan;
         let superseded = self.superseded(&findings, &origins);

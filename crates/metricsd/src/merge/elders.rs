@@ -12,13 +12,25 @@ use super::catalog::{Bound, Catalog, KeyId};
 use super::contest::Place;
 use super::names::exposed_names;
 
-/// Everything that was ever known, in the order in which it came.
-#[derive(Debug, Clone, Default)]
-pub struct Elders {
-    known: Vec<(FileKind, KeyId)>,
-    /// Types and modes that want the same name. Nearly always there are none.
+/// Everything that was ever known, in the order in which it came, and how it stands in the sources of a plan.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Elders<'a> {
+    /// The keys.
+    pub known: &'a [KeyId],
+    /// The types and modes.
+    pub firsts: Option<&'a Firsts>,
+    /// So many of the sources, the first ones, are not files but what the archive has.
+    pub archived_sources: usize,
+}
+
+/// The first key of each family and type or mode, kept from plan to plan.
+#[derive(Debug, Default)]
+pub struct Firsts {
+    all: Vec<Elder>,
+    /// By the spelling of the family: the types and modes that it was seen with.
+    seen: Vec<u32>,
+    /// Those that want the same name as another one. Nearly always there are none.
     contested: Vec<Elder>,
-    archived_sources: usize,
 }
 
 /// A family of one type or mode.
@@ -29,17 +41,32 @@ pub(super) struct Elder {
     pub(super) key: KeyId,
 }
 
-impl Elders {
-    /// Of all keys that were ever known, in the order in which they came. So many of the sources, the first ones, are not files but
-    /// what the archive has.
-    pub fn of(catalog: &Catalog, known: Vec<(FileKind, KeyId)>, archived_sources: usize) -> Elders {
-        Elders {
-            contested: contested(catalog, firsts(catalog, &known)),
-            known,
-            archived_sources,
+impl Firsts {
+    /// Takes note of keys in the order in which they came, behind all that came before.
+    pub fn learn(&mut self, catalog: &Catalog, new: impl Iterator<Item = (FileKind, KeyId)>) {
+        self.seen.resize(catalog.text_count(), 0);
+        let before = self.all.len();
+        for (kind, key) in new {
+            let facts = catalog.facts(key);
+            let seen = &mut self.seen[facts.family_spelling as usize];
+            let is_no_bucket = kind == FileKind::Histogram && facts.bound == Bound::NotANumber;
+            if *seen & bit(kind) == 0 && !is_no_bucket && facts.refusal.is_none() {
+                *seen |= bit(kind);
+                self.all.push(Elder { kind, key });
+            }
+        }
+        if self.all.len() > before {
+            self.contested = contested(catalog, self.all.clone());
         }
     }
 
+    /// Begins anew: the catalog has other numbers.
+    pub fn forget(&mut self) {
+        *self = Firsts::default();
+    }
+}
+
+impl Elders<'_> {
     /// Whether anything is known, so that the order of the sources is not all there is.
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty()
@@ -48,7 +75,7 @@ impl Elders {
     /// All entries (source, entry) in the order in which they have a right to a place: what is known as it came, then the others.
     pub(super) fn by_age(&self, catalog: &Catalog, sources: &[Source<'_>]) -> Vec<Place> {
         let mut ages = vec![usize::MAX; catalog.len()];
-        for (age, (_, key)) in self.known.iter().enumerate().rev() {
+        for (age, key) in self.known.iter().enumerate().rev() {
             ages[key.index()] = age;
         }
         let entries = |(index, source): (usize, &Source<'_>)| {
@@ -83,26 +110,9 @@ impl Elders {
         };
         let decides =
             move |elder: &Elder| !matches!(elder.kind, FileKind::Gauge(_)) || is_in_a_file(elder);
-        self.contested.iter().copied().filter(decides)
+        let contested = self.firsts.map_or(&[][..], |firsts| &firsts.contested);
+        contested.iter().copied().filter(decides)
     }
-}
-
-/// The first key of each family and type or mode that is served.
-fn firsts(catalog: &Catalog, known: &[(FileKind, KeyId)]) -> Vec<Elder> {
-    // By the spelling of the family: the types and modes that it was seen with.
-    let mut seen = vec![0_u32; catalog.text_count()];
-    let mut elders = Vec::new();
-    for &(kind, key) in known {
-        let facts = catalog.facts(key);
-        let seen = &mut seen[facts.family_spelling as usize];
-        let is_seen = *seen & bit(kind) != 0;
-        let is_no_bucket = kind == FileKind::Histogram && facts.bound == Bound::NotANumber;
-        if !is_seen && !is_no_bucket && facts.refusal.is_none() {
-            *seen |= bit(kind);
-            elders.push(Elder { kind, key });
-        }
-    }
-    elders
 }
 
 /// Those of which another one wants the name as well.

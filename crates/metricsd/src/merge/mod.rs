@@ -32,7 +32,7 @@ use std::sync::Arc;
 use metricsd_shard::{FileKind, GaugeMode};
 
 pub use catalog::{Catalog, KeyId, Labels};
-pub use elders::Elders;
+pub use elders::{Elders, Firsts};
 pub use plan::Plan;
 pub use spelling::is_plain_key;
 

@@ -65,7 +65,7 @@ impl Plan {
 
     /// As [`Plan::new`], but `elders` say what their families are, wherever in `sources` they stand.
     pub fn after(
-        elders: &Elders,
+        elders: &Elders<'_>,
         catalog: &Catalog,
         limits: &SeriesLimits,
         sources: &[Source<'_>],
@@ -170,7 +170,7 @@ impl Plan {
 
 /// What is planned, perhaps several times with other entries withheld.
 struct Attempt<'a> {
-    elders: &'a Elders,
+    elders: &'a Elders<'a>,
     catalog: &'a Catalog,
     limits: &'a SeriesLimits,
     sources: &'a [Source<'a>],
