@@ -39,7 +39,13 @@ pub(crate) fn measure(directory: &Path, is_short: bool, report: &mut Report) {
     let cases = hot::all_cases(directory);
     for case in &cases {
         let is_asked = [hot::INC, hot::ENUMS, hot::OBSERVE_11].contains(&case.group)
-            && ![hot::LIMIT_IN_TURN, hot::OURS_IN_TURN, hot::OURS_IN_MEMORY, hot::OURS_BY_HANDLE].contains(&case.name);
+            && ![
+                hot::LIMIT_IN_TURN,
+                hot::OURS_IN_TURN,
+                hot::OURS_IN_MEMORY,
+                hot::OURS_BY_HANDLE,
+            ]
+            .contains(&case.name);
         if !is_asked || case.calls_max < u64::MAX {
             continue;
         }
