@@ -326,9 +326,9 @@ fn what_only_the_doctors_user_may_not_read_is_no_damage() {
     if !inside(test) {
         return;
     }
-    // The folder of the project may be closed to that user.
+    // The folder of the project may be closed to that user. Room for a program with all its symbols.
     let small = PathBuf::from("/mnt");
-    let Ok(_mount) = Small::mount(&small, 128 << 20, 1000) else {
+    let Ok(_mount) = Small::mount(&small, 1 << 30, 1000) else {
         return skip(test, "nothing can be mounted");
     };
     let Some(mut place) = Place::new(test) else {
