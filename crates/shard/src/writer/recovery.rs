@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::touch::{Writers, with_writers};
 use super::trouble::Message;
 use super::{WriterStatus, lanes};
-use crate::map::process::become_background_thread;
+use crate::map::process::{become_background_thread, fence_all_threads};
 
 /// How long a failure, or a deleted or truncated file, goes unnoticed at most. A pass over a healthy writer is a few system calls
 /// for each file.
@@ -79,6 +79,8 @@ pub(super) fn ensure_thread(writers: &mut Writers) {
 fn run() {
     become_background_thread();
     lanes::renounce();
+    // The first one takes the kernel ten milliseconds and more, for which nobody shall wait: neither for the lock, nor for a gauge that is moved.
+    fence_all_threads();
     loop {
         thread::sleep(PERIOD);
         let count = with_writers(|writers| writers.list.len());
