@@ -96,3 +96,6 @@ impl WriterState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
