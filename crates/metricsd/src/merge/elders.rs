@@ -72,6 +72,10 @@ impl Elders<'_> {
         self.known.is_empty()
     }
 
+    fn contested(&self) -> &[Elder] {
+        self.firsts.map_or(&[], |firsts| &firsts.contested)
+    }
+
     /// All entries (source, entry) in the order in which they have a right to a place: what is known as it came, then the others.
     pub(super) fn by_age(&self, catalog: &Catalog, sources: &[Source<'_>]) -> Vec<Place> {
         let mut ages = vec![usize::MAX; catalog.len()];
@@ -89,30 +93,53 @@ impl Elders<'_> {
 
     /// Those that decide what their family is: what adds up, which the archive has as long as it is known, and gauges that a
     /// file has and that are served.
-    pub(super) fn deciding<'a>(
-        &'a self,
-        catalog: &'a Catalog,
-        sources: &'a [Source<'_>],
-        withheld: &'a [Place],
-    ) -> impl Iterator<Item = Elder> + 'a {
-        let is_in_a_file = move |elder: &Elder| {
+    pub(super) fn deciding(
+        &self,
+        catalog: &Catalog,
+        sources: &[Source<'_>],
+        withheld: &[Place],
+    ) -> impl Iterator<Item = Elder> {
+        let in_files = self.gauges_in_files(catalog, sources, withheld);
+        let decides = move |elder: &Elder| {
             let spelling = catalog.facts(elder.key).family_spelling;
-            let files = sources.iter().enumerate().skip(self.archived_sources);
-            let mut of_kind = files.filter(|(_, source)| source.kind == elder.kind);
-            of_kind.any(|(index, source)| {
-                source.keys.iter().enumerate().any(|(entry, key)| {
-                    let facts = catalog.facts(*key);
-                    facts.family_spelling == spelling
-                        && facts.refusal.is_none()
-                        && withheld.binary_search(&(index, entry)).is_err()
-                })
-            })
+            !is_gauge(elder.kind)
+                || in_files
+                    .get(spelling as usize)
+                    .is_some_and(|modes| modes & bit(elder.kind) != 0)
         };
-        let decides =
-            move |elder: &Elder| !matches!(elder.kind, FileKind::Gauge(_)) || is_in_a_file(elder);
-        let contested = self.firsts.map_or(&[][..], |firsts| &firsts.contested);
+        let contested = self.contested();
         contested.iter().copied().filter(decides)
     }
+
+    /// The modes in which files have the families that gauges contest, by the families' spelling. One look at each entry: whoever
+    /// writes the files decides how many families are contested.
+    fn gauges_in_files(
+        &self,
+        catalog: &Catalog,
+        sources: &[Source<'_>],
+        withheld: &[Place],
+    ) -> Vec<u32> {
+        if !self.contested().iter().any(|elder| is_gauge(elder.kind)) {
+            return Vec::new();
+        }
+        let mut found = vec![0_u32; catalog.text_count()];
+        let files = sources.iter().enumerate().skip(self.archived_sources);
+        for (index, source) in files.filter(|(_, source)| is_gauge(source.kind)) {
+            for (entry, key) in source.keys.iter().enumerate() {
+                let facts = catalog.facts(*key);
+                let is_served =
+                    facts.refusal.is_none() && withheld.binary_search(&(index, entry)).is_err();
+                if is_served {
+                    found[facts.family_spelling as usize] |= bit(source.kind);
+                }
+            }
+        }
+        found
+    }
+}
+
+fn is_gauge(kind: FileKind) -> bool {
+    matches!(kind, FileKind::Gauge(_))
 }
 
 /// Those of which another one wants the name as well.
@@ -158,5 +185,55 @@ fn bit(kind: FileKind) -> u32 {
             GaugeMode::MostRecent => 15,
             GaugeMode::LiveMostRecent => 16,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merge::Standing;
+    use crate::policy::Policy;
+
+    /// To look through the entries once for each of them would take more than a minute here.
+    #[test]
+    fn every_family_may_be_contested() {
+        const FAMILIES: usize = 40_000;
+        let (mut catalog, policy) = (Catalog::default(), Policy::default());
+        let keys: Vec<KeyId> = (0..FAMILIES)
+            .map(|number| {
+                let key = format!(r#"["f{number}", "f{number}", {{}}, "h"]"#);
+                catalog.intern(key.as_bytes(), &policy)
+            })
+            .collect();
+        let kinds = [GaugeMode::Max, GaugeMode::Sum, GaugeMode::Min].map(FileKind::Gauge);
+        let source = |kind| Source {
+            kind,
+            id: "1",
+            keys: &keys,
+            timestamps: &[],
+            standing: Standing::Unknown,
+            discarded: &[],
+            is_news: false,
+        };
+        let known = kinds.iter();
+        let known = known.flat_map(|kind| keys.iter().map(move |key| (*kind, *key)));
+        let mut firsts = Firsts::default();
+        firsts.learn(&catalog, known);
+        // The first one is left in the archive alone, of the second one an entry is withheld.
+        let elders = Elders {
+            known: &[],
+            firsts: Some(&firsts),
+            archived_sources: 1,
+        };
+        let decide: Vec<(FileKind, KeyId)> = elders
+            .deciding(&catalog, &kinds.map(source), &[(1, 7)])
+            .map(|elder| (elder.kind, elder.key))
+            .collect();
+        let mut expected = Vec::new();
+        for kind in &kinds[1..] {
+            expected.extend(keys.iter().map(|key| (*kind, *key)));
+        }
+        expected.remove(7);
+        assert!(decide == expected);
     }
 }
