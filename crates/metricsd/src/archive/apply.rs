@@ -294,6 +294,7 @@ impl State {
     }
 
     fn discard(&mut self, identity: &IdentityKey, keys: &[KeyId], oddities: &mut Vec<Oddity>) {
+        let mut of_shard = Vec::new();
         for key in keys {
             match self.keys.kind(*key) {
                 None => oddities.push(Oddity::UnknownKey { key: *key }),
@@ -302,11 +303,12 @@ impl State {
                 }
                 // Of a forgotten shard the value alone is left, of any other one the shard may come again.
                 Some(_) if self.ended.discard(*key, identity) => {}
-                Some(_) => {
-                    let known = self.known.entry(identity.clone()).or_default();
-                    known.gauges.entry(*key).is_discarded = true;
-                }
+                Some(_) => of_shard.push(*key),
             }
+        }
+        if !of_shard.is_empty() {
+            let known = self.known.entry(identity.clone()).or_default();
+            known.discard(of_shard);
         }
     }
 

@@ -248,6 +248,17 @@ impl Known {
         cell.set = seen.set;
     }
 
+    /// Its values of these gauges are discarded for good, whether any was ever seen or not.
+    pub(super) fn discard(&mut self, mut keys: Vec<KeyId>) {
+        // In the order of a file, which need not be that of the numbers.
+        keys.sort_unstable();
+        keys.dedup();
+        self.gauges.make_places(keys.iter().copied());
+        for key in keys {
+            self.gauges.entry(key).is_discarded = true;
+        }
+    }
+
     /// Whether any of its gauges is discarded.
     pub fn has_discarded(&self) -> bool {
         self.gauges.iter().any(|(_, cell)| cell.is_discarded)

@@ -307,3 +307,26 @@ fn a_start_is_frozen_until_a_reset_is_declared() {
     });
     assert_eq!(start(&ledger), Some(300.0));
 }
+
+#[test]
+fn gauges_of_a_shard_that_was_never_noted_are_discarded_in_any_order() {
+    const SERIES: u32 = 1000;
+    let mut state = State::default();
+    let mut oddities = Vec::new();
+    for number in 0..SERIES {
+        let series = SeriesKey {
+            kind: SeriesKind::GaugeLiveSum,
+            raw: raw_key(number as usize),
+        };
+        let key = KeyId(number);
+        state.apply(&Record::KeyDefined { key, series }, &mut oddities);
+    }
+    let discarded = Record::GaugeDiscarded {
+        identity: identity(1),
+        keys: (0..SERIES).rev().map(KeyId).chain([KeyId(5)]).collect(),
+    };
+    state.apply(&discarded, &mut oddities);
+    let known = state.shard(&identity(1)).unwrap();
+    assert!((0..SERIES).all(|number| known.is_discarded(KeyId(number))));
+    assert_eq!(oddities, []);
+}
