@@ -374,4 +374,44 @@ mod tests {
             assert!(watched_at(range(0).0).is_none());
         }
     }
+
+    #[test]
+    fn every_record_is_found_however_many_threads_enter_theirs_at_the_same_time() {
+        const THREADS: usize = 4;
+        const RECORDS: usize = 20 * BLOCK_LEN;
+        // Behind the ranges of the other test.
+        let of = |thread: usize, number: usize| range(1_000_000 + thread * RECORDS + number);
+        let is_found = |thread, number, record: &Watched| {
+            let (start, _) = of(thread, number);
+            watched_at(start).is_some_and(|(found, pages)| ptr::eq(found, record) && pages == 0)
+        };
+        let start_together = std::sync::Barrier::new(THREADS);
+        let enter = |thread: usize| {
+            start_together.wait();
+            let record = |number| {
+                let (start, len_bytes) = of(thread, number);
+                let record = new_record();
+                record.begin(start, len_bytes);
+                // At once, as a fault would.
+                assert!(is_found(thread, number, record), "{thread} {number}");
+                record
+            };
+            (0..RECORDS).map(record).collect::<Vec<&'static Watched>>()
+        };
+        let entered: Vec<Vec<&'static Watched>> = std::thread::scope(|scope| {
+            let enter = &enter;
+            let threads = (0..THREADS).map(|thread| scope.spawn(move || enter(thread)));
+            let threads: Vec<_> = threads.collect();
+            let joined = threads.into_iter().map(|thread| thread.join());
+            joined
+                .map(|records| records.expect("no assertion failed"))
+                .collect()
+        });
+        for (thread, records) in entered.iter().enumerate() {
+            for (number, record) in records.iter().enumerate() {
+                assert!(is_found(thread, number, record), "{thread} {number}");
+                record.span.give_back();
+            }
+        }
+    }
 }
