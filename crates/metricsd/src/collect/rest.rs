@@ -46,13 +46,13 @@ impl FileTimes {
         }
     }
 
-    /// Whether both are so far from `now`, in the past or future, that a change now would leave others.
-    pub(super) fn are_far_from(&self, now: SystemTime) -> bool {
+    /// Whether a change at any time from `began` to `now` would have left others, and one right after will: both are so long before, or
+    /// so far in the future. What was written in between shows nothing.
+    pub(super) fn are_far_from(&self, began: SystemTime, now: SystemTime) -> bool {
         [self.modified, self.changed].into_iter().all(|time| {
-            let distance = now
-                .duration_since(time)
-                .unwrap_or_else(|future| future.duration());
-            distance > granularity_of(time)
+            let is_far = |distance| distance > granularity_of(time);
+            began.duration_since(time).is_ok_and(is_far)
+                || time.duration_since(now).is_ok_and(is_far)
         })
     }
 
@@ -140,11 +140,24 @@ mod tests {
         let second = SystemTime::UNIX_EPOCH + Duration::from_secs(10);
         let (coarse, fine) = (times(second, second), second + Duration::from_millis(1));
         let before_the_next = second + Duration::from_millis(950);
-        assert!(!coarse.are_far_from(before_the_next) && !coarse.are_long_before(before_the_next));
-        assert!(!times(fine, second).are_far_from(before_the_next));
-        assert!(times(fine, fine).are_far_from(before_the_next));
+        let is_far = |times: FileTimes, now| times.are_far_from(now, now);
+        assert!(!is_far(coarse, before_the_next) && !coarse.are_long_before(before_the_next));
+        assert!(!is_far(times(fine, second), before_the_next));
+        assert!(is_far(times(fine, fine), before_the_next));
         let later = second + WHOLE_SECOND + LONG;
-        assert!(coarse.are_far_from(later) && coarse.are_long_before(later));
+        assert!(is_far(coarse, later) && coarse.are_long_before(later));
+    }
+
+    #[test]
+    fn times_of_what_was_written_while_a_collection_ran_are_not_believed() {
+        let began = SystemTime::UNIX_EPOCH + LONG * 100;
+        let now = began + LONG * 50;
+        let is_far = |written| times(written, written).are_far_from(began, now);
+        assert!(is_far(began - LONG), "long before");
+        assert!(is_far(now + LONG), "by a clock that was ahead");
+        for written in [began, began + LONG, now - LONG, now] {
+            assert!(!is_far(written), "{:?}", written.duration_since(began));
+        }
     }
 
     #[test]

@@ -482,7 +482,8 @@ impl Shard {
         self.end
     }
 
-    /// Reads the file again, entries included. True if entries came or went, so that a new plan is needed.
+    /// Reads the file again, entries included. True if entries came or went, so that a new plan is needed. `began` is a time before
+    /// everything that is read.
     ///
     /// # Errors
     /// The file cannot be read at all; entries and values stay what they were.
@@ -491,7 +492,7 @@ impl Shard {
         file: &ShardFile,
         buffers: &mut Buffers,
         interner: &mut Interner<'_>,
-        now: SystemTime,
+        began: SystemTime,
     ) -> Result<bool, ReadError> {
         let read_at = Instant::now();
         let stat = file.stat().map_err(|source| ReadError {
@@ -510,7 +511,8 @@ impl Shard {
         } else {
             false
         };
-        self.parsed_at = times.are_far_from(now).then_some(times);
+        let is_believed = times.are_far_from(began, SystemTime::now());
+        self.parsed_at = is_believed.then_some(times);
         self.is_map_refused = false;
         self.stopped_by = self
             .damage

@@ -18,18 +18,18 @@ impl Shard {
     }
 
     /// Reads its values if it has exactly the entries of `image`, and if it has no others until now. False: that is not known, and nothing
-    /// has changed. `now` is a time before everything that is read.
+    /// has changed. `began` is a time before everything that is read.
     pub(in super::super) fn recognise(
         &mut self,
         image: &Image,
         maps: &Arc<MapBudget>,
         buffers: &mut Buffers,
-        now: SystemTime,
+        began: SystemTime,
     ) -> bool {
         let may_have_them = self.is_new() || (self.has_layout(&image.layout) && self.is_whole());
         may_have_them
             && self.name.kind == image.kind
-            && self.try_recognise(image, maps, buffers, now).is_some()
+            && self.try_recognise(image, maps, buffers, began).is_some()
     }
 
     fn try_recognise(
@@ -37,14 +37,14 @@ impl Shard {
         image: &Image,
         maps: &Arc<MapBudget>,
         buffers: &mut Buffers,
-        now: SystemTime,
+        began: SystemTime,
     ) -> Option<()> {
         let read_at = Instant::now();
         let file = self.kept.clone()?;
         let stat = file.stat().ok()?;
         let times = FileTimes::of(&stat);
         // A change right after this has to leave other times.
-        if stat.len_bytes < image.end as u64 || !times.are_far_from(now) {
+        if stat.len_bytes < image.end as u64 || !times.are_far_from(began, SystemTime::now()) {
             return None;
         }
         let kept = self.map.take();
