@@ -161,29 +161,28 @@ impl Catalog {
         policy: &Policy,
     ) -> Vec<KeyId> {
         let (spellings, lexicon) = (&mut self.spellings, &mut self.lexicon);
+        let examine = {
+            let (lexicon, keys, read) = (&mut *lexicon, keys.clone(), &read);
+            move || lexicon.examine_all(keys, read, policy)
+        };
         let (numbers, examined) = std::thread::scope(|scope| {
-            let (read, keys_to_examine) = (&read, keys.clone());
-            let examine = move || {
-                let mut key = Vec::new();
-                let examine = |number| {
-                    read(number, &mut key);
-                    lexicon.examine(&key, policy)
-                };
-                keys_to_examine.map(examine).collect::<Vec<Examined>>()
-            };
-            let examined = scope.spawn(examine);
+            let helper = std::thread::Builder::new()
+                .name("keys".into())
+                .spawn_scoped(scope, examine);
             let mut key = Vec::new();
             let intern = |number| {
                 read(number, &mut key);
                 spellings.intern(&key)
             };
-            let numbers: Vec<(u32, bool)> = keys.map(intern).collect();
-            let examined = examined.join();
+            let numbers: Vec<(u32, bool)> = keys.clone().map(intern).collect();
+            let examined = helper.ok().map(|helper| helper.join());
             (
                 numbers,
-                examined.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                examined.map(|it| it.unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
             )
         });
+        // A thread that the system does not give is work for this one.
+        let examined = examined.unwrap_or_else(|| lexicon.examine_all(keys, &read, policy));
         // What was known, or is there twice, was examined in vain.
         for ((_, is_new), examined) in numbers.iter().zip(examined) {
             if *is_new {
@@ -328,6 +327,20 @@ fn owned_labels(set: &[u8]) -> Vec<(String, String)> {
 impl Lexicon {
     fn text(&self, number: u32) -> &str {
         &self.text_values[number as usize]
+    }
+
+    fn examine_all(
+        &mut self,
+        keys: Range<u32>,
+        read: &impl Fn(u32, &mut Vec<u8>),
+        policy: &Policy,
+    ) -> Vec<Examined> {
+        let mut key = Vec::new();
+        let examine = |number| {
+            read(number, &mut key);
+            self.examine(&key, policy)
+        };
+        keys.map(examine).collect()
     }
 
     fn examine(&mut self, bytes: &[u8], policy: &Policy) -> Examined {
@@ -532,6 +545,24 @@ mod tests {
                 prop_assert_eq!(ours, theirs);
             }
         }
+    }
+
+    /// In a process that gets no thread, because the stack that each one should have is larger than all memory.
+    #[test]
+    fn keys_that_come_all_at_once_are_known_without_a_second_thread_too() {
+        const THIS: &str = "keys_that_come_all_at_once_are_known_as_if_they_came_one_by_one";
+        let tests = std::env::current_exe().expect("this one");
+        let outcome = std::process::Command::new(tests)
+            // With one thread the test runs on the first one.
+            .args(["--test-threads=1", THIS])
+            .env("RUST_MIN_STACK", (1_u64 << 46).to_string())
+            .output()
+            .expect("it has just been started");
+        let told = String::from_utf8_lossy(&outcome.stdout);
+        assert!(
+            outcome.status.success() && told.contains("1 passed"),
+            "{told}"
+        );
     }
 
     #[test]
