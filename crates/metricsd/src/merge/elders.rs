@@ -1,7 +1,7 @@
 //! Who was known first, where the archive remembers it: the types and modes that families had, and the series, for when there are too many.
 //!
 //! Invariant: to be noted or retired makes nobody older than somebody who still has a file, and what adds up keeps its place for ever.
-//! A gauge that only the archive has left does not say what its family is. Must not touch: I/O, the clock, logging.
+//! A gauge that only the archive has left does not say what its family is, unless nobody else does. Must not touch: I/O, the clock, logging.
 
 use std::collections::HashMap;
 
@@ -92,39 +92,40 @@ impl Elders<'_> {
     }
 
     /// Those that decide what their family is: what adds up, which the archive has as long as it is known, and gauges that a
-    /// file has and that are served.
+    /// file has and that are served; behind them gauges that only the archive has left.
     pub(super) fn deciding(
         &self,
         catalog: &Catalog,
         sources: &[Source<'_>],
         withheld: &[Place],
     ) -> impl Iterator<Item = Elder> {
-        let in_files = self.gauges_in_files(catalog, sources, withheld);
-        let decides = move |elder: &Elder| {
+        let [archived, in_files] = self.gauges(catalog, sources, withheld);
+        let is_among = move |gauges: &[u32], elder: &Elder| {
             let spelling = catalog.facts(elder.key).family_spelling;
-            !is_gauge(elder.kind)
-                || in_files
-                    .get(spelling as usize)
-                    .is_some_and(|modes| modes & bit(elder.kind) != 0)
+            let modes = gauges.get(spelling as usize);
+            modes.is_some_and(|modes| modes & bit(elder.kind) != 0)
         };
-        let contested = self.contested();
-        contested.iter().copied().filter(decides)
+        let first = move |elder: &Elder| !is_gauge(elder.kind) || is_among(&in_files, elder);
+        let last = move |elder: &Elder| is_gauge(elder.kind) && is_among(&archived, elder);
+        let contested = || self.contested().iter().copied();
+        contested().filter(first).chain(contested().filter(last))
     }
 
-    /// The modes in which files have the families that gauges contest, by the families' spelling. One look at each entry: whoever
-    /// writes the files decides how many families are contested.
-    fn gauges_in_files(
+    /// The modes in which the archive, and in which files have the families that gauges contest, by the families' spelling. One look at
+    /// each entry: whoever writes the files decides how many families are contested.
+    fn gauges(
         &self,
         catalog: &Catalog,
         sources: &[Source<'_>],
         withheld: &[Place],
-    ) -> Vec<u32> {
+    ) -> [Vec<u32>; 2] {
         if !self.contested().iter().any(|elder| is_gauge(elder.kind)) {
-            return Vec::new();
+            return [Vec::new(), Vec::new()];
         }
-        let mut found = vec![0_u32; catalog.text_count()];
-        let files = sources.iter().enumerate().skip(self.archived_sources);
-        for (index, source) in files.filter(|(_, source)| is_gauge(source.kind)) {
+        let mut found = [0, 1].map(|_| vec![0_u32; catalog.text_count()]);
+        let sources = sources.iter().enumerate();
+        for (index, source) in sources.filter(|(_, source)| is_gauge(source.kind)) {
+            let found = &mut found[usize::from(index >= self.archived_sources)];
             for (entry, key) in source.keys.iter().enumerate() {
                 let facts = catalog.facts(*key);
                 let is_served =
@@ -219,7 +220,7 @@ mod tests {
         let known = known.flat_map(|kind| keys.iter().map(move |key| (*kind, *key)));
         let mut firsts = Firsts::default();
         firsts.learn(&catalog, known);
-        // The first one is left in the archive alone, of the second one an entry is withheld.
+        // The oldest ones are left in the archive alone and come last, of the second ones an entry is withheld.
         let elders = Elders {
             known: &[],
             firsts: Some(&firsts),
@@ -230,8 +231,8 @@ mod tests {
             .map(|elder| (elder.kind, elder.key))
             .collect();
         let mut expected = Vec::new();
-        for kind in &kinds[1..] {
-            expected.extend(keys.iter().map(|key| (*kind, *key)));
+        for kind in [kinds[1], kinds[2], kinds[0]] {
+            expected.extend(keys.iter().map(|key| (kind, *key)));
         }
         expected.remove(7);
         assert!(decide == expected);

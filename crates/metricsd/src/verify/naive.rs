@@ -55,7 +55,7 @@ pub(super) struct Model {
 }
 
 /// Adds everything up. `known` are the keys of the archive in the order in which they came: who was known first says what a family
-/// is, gauges only as long as a file has them.
+/// is, gauges that no file has any more only if nobody else does.
 pub(super) fn recompute(
     known: &[(FileKind, Vec<u8>)],
     sources: &[Source],
@@ -63,22 +63,23 @@ pub(super) fn recompute(
     dead_gauges: DeadGauges,
 ) -> Model {
     let mut sums = Sums::new(policy);
-    let mut present: BTreeSet<(FileKind, String)> = BTreeSet::new();
+    // Those that decide, and gauges that only the archive has left, which stand back.
+    let mut present: [BTreeSet<(FileKind, String)>; 2] = Default::default();
     for source in sources {
-        if matches!(source.kind, FileKind::Gauge(_)) && !source.is_file {
-            continue;
-        }
+        let stands_back = matches!(source.kind, FileKind::Gauge(_)) && !source.is_file;
         let counted = source.addends.iter();
         let counted = counted.filter(|addend| addend.doubt != Some(Doubt::Discarded));
         let served = counted.filter_map(|addend| sums.servable(source.kind, &addend.key).ok());
-        present.extend(served.map(|key| (source.kind, key.family)));
+        present[usize::from(stands_back)].extend(served.map(|key| (source.kind, key.family)));
     }
-    for (kind, key) in known {
-        if let Ok(Servable { family, name, .. }) = sums.servable(*kind, key)
-            && present.contains(&(*kind, family.clone()))
-        {
-            // Who is too late for the name founds nothing.
-            let _ = sums.check_family(*kind, &family, &name);
+    for present in present {
+        for (kind, key) in known {
+            if let Ok(Servable { family, name, .. }) = sums.servable(*kind, key)
+                && present.contains(&(*kind, family.clone()))
+            {
+                // Who is too late for the name founds nothing.
+                let _ = sums.check_family(*kind, &family, &name);
+            }
         }
     }
     for source in sources {
