@@ -324,6 +324,33 @@ fn who_was_known_first_wins_although_the_younger_one_was_noted_and_retired() {
 }
 
 #[test]
+fn a_gauge_that_only_the_archive_has_gives_way_although_the_younger_counter_was_scraped_before_it_was_noted()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let arguments = [
+        "--retire-after",
+        "1s",
+        "--state-dir",
+        state.path().to_str().unwrap(),
+    ];
+    let open = key("open", "open", &[]);
+    write_shard(folder.path(), "gauge_max_1.db", &[(open, 5.0)]);
+    let daemon = Daemon::start_with(folder.path(), &arguments);
+    eventually("the gauge is retired", || {
+        let found = expect_value(&daemon.scrape(), "metricsd_retired_shards_total");
+        (found == 1.0).then_some(()).ok_or(format!("{found}"))
+    });
+    let younger = [(key("open", "open_total", &[]), 100.0)];
+    let _live = hold(&write_shard(folder.path(), "counter_2.db", &younger));
+    eventually("the counter is served", || {
+        let page = daemon.scrape();
+        let found = ["open", "open_total"].map(|series| value_of(&page, series));
+        (found == [None, Some(100.0)]).then_some(()).ok_or(page)
+    });
+}
+
+#[test]
 fn a_younger_process_with_too_many_series_costs_an_older_one_none_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let state = tempfile::tempdir().unwrap();

@@ -98,7 +98,8 @@ impl State {
                 .known
                 .get(identity)
                 .is_some_and(|known| known.phase != Phase::Seen),
-            // A series that has only got its number has no total yet: who brings it is shown from its file.
+            // A series that has only got its number has no total yet: who brings it is shown from its file. Whom the order of
+            // numbers concerns looks at how many there are.
             Record::KeyDefined { .. }
             | Record::StartTimestamp { .. }
             | Record::Started { .. }

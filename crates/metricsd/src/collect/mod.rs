@@ -96,6 +96,8 @@ pub struct Collector {
     archived: Archived,
     /// The archive's shape that the plan rests on.
     planned_shape: Option<u64>,
+    /// How many series it had numbered then, if the plan rests on their order.
+    planned_series: Option<usize>,
     /// What is being read, for each thread that reads.
     buffers: Vec<Buffers>,
     maps: Arc<MapBudget>,
@@ -156,6 +158,7 @@ impl Collector {
             state: None,
             archived: Archived::default(),
             planned_shape: None,
+            planned_series: None,
             buffers: (0..threads).map(|_| Buffers::default()).collect(),
             maps: MapBudget::of_this_process(),
             notes: Notes::default(),

@@ -71,6 +71,7 @@ impl Collector {
             let state = guard.as_deref();
             let is_stale = self.is_plan_stale
                 || self.planned_shape != state.map(State::shape_revision)
+                || self.has_new_elders(state)
                 || self.plan.is_outdated(self.readings(state));
             if is_stale {
                 let superseded = self.replan(collected, state, terms, live_first);
@@ -94,6 +95,12 @@ impl Collector {
                 .merge(readings(&self.archived, &self.index, state));
             return;
         }
+    }
+
+    /// Whether somebody got his number since the plan was made, and it matters who was first: whoever has one is not behind any more.
+    fn has_new_elders(&self, state: Option<&State>) -> bool {
+        let known = state.map(|state| state.keys().len());
+        self.planned_series.is_some() && self.planned_series != known
     }
 
     /// [`Collector::merge`] for who knows nothing of writers and may journal nothing.
@@ -228,6 +235,9 @@ impl Collector {
         let elders = state.map_or(Elders::default(), |_| self.archived.elders());
         let (plan, findings) = Plan::after(&elders, &self.catalog, limits, &sources, live_first);
         self.plan = plan;
+        self.planned_series = state
+            .filter(|_| findings.rest_on_order())
+            .map(|state| state.keys().len());
         let superseded = self.superseded(&findings, &origins);
         let findings = of_shards(findings, &origins);
         self.notes

@@ -116,6 +116,16 @@ pub struct Findings {
     pub superseded: Vec<(usize, usize)>,
 }
 
+impl Findings {
+    /// Whether anybody lost because somebody else was there first, so that the order decided.
+    pub fn rest_on_order(&self) -> bool {
+        let has_lost = |it: &Conflict| matches!(it.kind, ConflictKind::Type | ConflictKind::Mode);
+        let is_late =
+            |it: &RefusedEntry| matches!(it.reason, RefusalReason::Limit | RefusalReason::BadName);
+        self.conflicts.iter().any(has_lost) || self.refusals.iter().any(is_late)
+    }
+}
+
 /// A source that says something else about a family than the oldest source of that family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
