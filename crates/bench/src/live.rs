@@ -6,6 +6,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use metricsd_shard::{HEADER_LEN_BYTES, Key, encode_entry, encode_header, parse_from};
@@ -14,6 +16,11 @@ use tempfile::TempDir;
 use vmap::Map;
 
 use crate::shards::{Retiring, live_shard, scratch};
+
+/// A daemon that has not written for so long has noted what there is: it notes what is new at once, and figures every five seconds.
+const NOTED_AFTER: Duration = Duration::from_secs(6);
+/// A state that still grows then does not do so on account of the shards.
+const NOTED_DEADLINE: Duration = Duration::from_secs(120);
 
 /// How many shards, and what is in each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +139,29 @@ impl Live {
         }
     }
 
+    /// Waits until a daemon has noted everything in its state directory: nothing in there has grown for [`NOTED_AFTER`].
+    ///
+    /// # Errors
+    /// When the directory cannot be read, or goes on growing.
+    pub(crate) fn wait_until_noted(&self) -> Result<()> {
+        let state = self.folder.path().join("state");
+        let started = Instant::now();
+        let (mut known, mut since) = (folder_bytes(&state)?, Instant::now());
+        while since.elapsed() < NOTED_AFTER {
+            ensure!(
+                started.elapsed() < NOTED_DEADLINE,
+                "{}: it still grows after {NOTED_DEADLINE:?}",
+                state.display()
+            );
+            thread::sleep(Duration::from_millis(100));
+            let now = folder_bytes(&state)?;
+            if now != known {
+                (known, since) = (now, Instant::now());
+            }
+        }
+        Ok(())
+    }
+
     /// A daemon on them, with room for all their series, and the seconds until it was ready. It may be started again and again.
     ///
     /// # Errors
@@ -237,6 +267,17 @@ fn allow_files(wanted: u64) -> Result<()> {
         setrlimit(Resource::Nofile, limit).context("raising the limit of open files")?;
     }
     Ok(())
+}
+
+fn folder_bytes(folder: &Path) -> Result<u64> {
+    let bytes = |folder: &Path| -> std::io::Result<u64> {
+        let mut bytes = 0;
+        for file in fs::read_dir(folder)? {
+            bytes += file?.metadata()?.len();
+        }
+        Ok(bytes)
+    };
+    bytes(folder).with_context(|| format!("reading {}", folder.display()))
 }
 
 #[cfg(test)]

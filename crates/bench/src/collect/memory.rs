@@ -20,7 +20,7 @@ const SCRAPES: u32 = 5;
 /// When the daemon does not run.
 pub(super) fn measure(report: &mut Report) -> Result<()> {
     report.line("\n### Memory of the daemon\n");
-    report.line("Anonymous resident memory after some scrapes, the rendered page included.\n");
+    report.line("Anonymous resident memory after some scrapes and when the archive has noted everything, the rendered page included.\n");
     report.line("| directory | series shown | live entries | anonymous | resident | page |");
     report.line("|---|---|---|---|---|---|");
     let mut anonymous = Vec::new();
@@ -38,6 +38,7 @@ pub(super) fn measure(report: &mut Report) -> Result<()> {
         for _ in 0..SCRAPES {
             page = daemon.scrape()?.1;
         }
+        live.wait_until_noted()?;
         let bytes = anonymous_bytes(&daemon)?;
         let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         report.line(&format!(
