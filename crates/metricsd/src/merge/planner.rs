@@ -169,13 +169,7 @@ impl<'a> Planner<'a> {
 
     /// Gives one entry its place, if there is room for its label set: to find out for which there is.
     pub(super) fn admit(&mut self, (index, entry): Place, source: &Source<'_>) {
-        let function = Function::of(source.kind);
-        let current = Current {
-            index,
-            kind: source.kind,
-            function,
-            pid: self.pid(function, source.id),
-        };
+        let current = self.current(index, source);
         // Who is refused here is refused again, and reported, when sources are planned.
         let _ = self.place(current, source.id, source.keys[entry]);
     }
@@ -224,19 +218,23 @@ impl<'a> Planner<'a> {
         (function, cells)
     }
 
+    fn current(&mut self, index: usize, source: &Source<'_>) -> Current {
+        let function = Function::of(source.kind);
+        Current {
+            index,
+            kind: source.kind,
+            function,
+            pid: self.pid(function, source.id),
+        }
+    }
+
     fn plan_each(
         &mut self,
         index: usize,
         source: &Source<'_>,
         withheld: &[Place],
     ) -> Vec<CellIndex> {
-        let function = Function::of(source.kind);
-        let current = Current {
-            index,
-            kind: source.kind,
-            function,
-            pid: self.pid(function, source.id),
-        };
+        let current = self.current(index, source);
         let mut bounds: HashMap<usize, Bounds> = HashMap::new();
         let mut cells = Vec::with_capacity(source.keys.len());
         let mut withheld = withheld.iter().peekable();
